@@ -1,0 +1,1 @@
+"""splatbench: honest, comparable numbers for images made of 2D Gaussians."""

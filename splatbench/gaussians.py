@@ -1,0 +1,131 @@
+"""Gaussians2D: the one type that crosses every border of the project.
+
+Coordinates: x to the right, y down, in pixels; the pixel in row i and column j has its centre at
+(j + 0.5, i + 0.5). Angles turn +x towards +y: covariance = R diag(s1^2, s2^2) R^T with
+R = [[cos, -sin], [sin, cos]].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+Blend = Literal["sum", "topk", "alpha"]
+
+#: A pair of pixel and Gaussian contributes where its weight reaches this value (DESIGN: support).
+MIN_WEIGHT = 1.0 / 255.0
+
+#: Published deviations from the exact support that a decoder must repeat to show the published picture.
+#: "tiles_3sigma": a Gaussian is seen only by the 16x16 tiles that the square of half side
+#:   ceil(3 sqrt(largest eigenvalue)) around its mean touches.
+#: "tile_cap_256": of each 16x16 tile only the 256 Gaussians with the lowest indices contribute.
+COMPAT_FLAGS = ("tiles_3sigma", "tile_cap_256")
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussians2D:
+    """An image as N 2D Gaussians (immutable).
+
+    Attributes:
+        means: [N, 2] float32, (x, y) in pixels.
+        colors: [N, C] float32, any real value (for `sum` the colour carries the amplitude).
+        size: (H, W) of the picture in pixels.
+        scales, angles: [N, 2] standard deviations in pixels and [N] radians, or
+        cholesky: [N, 3] lower factor (l11, l21, l22) in pixels; exactly one of the two forms.
+        opacities: [N] in [0, 1], or None for 1.
+        blend: how weights become a pixel (`sum`, `topk`, `alpha`).
+        compat: subset of COMPAT_FLAGS; empty means the exact mathematics.
+
+    Raises:
+        ValueError: shapes, types or fields that do not fit together.
+    """
+
+    means: Tensor
+    colors: Tensor
+    size: tuple[int, int]
+    scales: Tensor | None = None
+    angles: Tensor | None = None
+    cholesky: Tensor | None = None
+    opacities: Tensor | None = None
+    blend: Blend = "sum"
+    compat: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        n = self.means.shape[0] if self.means.ndim == 2 else -1
+        if (self.cholesky is None) == (self.scales is None) or (self.scales is None) != (self.angles is None):
+            raise ValueError("give the covariance either as scales and angles, or as cholesky")
+        expected: dict[str, tuple[int, ...]] = {
+            "means": (n, 2),
+            "scales": (n, 2),
+            "angles": (n,),
+            "cholesky": (n, 3),
+            "opacities": (n,),
+        }
+        for name, shape in expected.items():
+            value = getattr(self, name)
+            if value is not None and tuple(value.shape) != shape:
+                raise ValueError(f"Gaussians2D.{name}: expected shape {list(shape)}, got {list(value.shape)}")
+        if self.colors.ndim != 2 or self.colors.shape[0] != n or self.colors.shape[1] < 1:
+            raise ValueError(f"Gaussians2D.colors: expected shape [{n}, C >= 1], got {list(self.colors.shape)}")
+        for name in (*expected, "colors"):
+            value = getattr(self, name)
+            if value is not None and value.dtype != torch.float32:
+                raise ValueError(f"Gaussians2D.{name}: expected float32, got {value.dtype}")
+        height, width = self.size
+        if height < 1 or width < 1:
+            raise ValueError(f"Gaussians2D.size: expected (H, W) of at least 1 x 1, got {self.size}")
+        if self.blend not in get_args(Blend):
+            raise ValueError(f"Gaussians2D.blend: expected one of {get_args(Blend)}, got {self.blend!r}")
+        unknown = set(self.compat) - set(COMPAT_FLAGS)
+        if unknown:
+            raise ValueError(f"Gaussians2D.compat: unknown {sorted(unknown)}; known: {list(COMPAT_FLAGS)}")
+        object.__setattr__(self, "compat", frozenset(self.compat))
+        object.__setattr__(self, "size", (int(height), int(width)))
+
+    def __len__(self) -> int:
+        return int(self.means.shape[0])
+
+    @property
+    def device(self) -> torch.device:
+        return self.means.device
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The attributes that are present, by name."""
+        names = ("means", "scales", "angles", "cholesky", "colors", "opacities")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def to(self, device: torch.device | str) -> Gaussians2D:
+        """The same Gaussians on another device."""
+        moved: dict[str, Any] = {name: value.to(device) for name, value in self.tensors().items()}
+        return replace(self, **moved)
+
+    def detach(self) -> Gaussians2D:
+        """The same Gaussians cut from the autograd graph."""
+        cut: dict[str, Any] = {name: value.detach() for name, value in self.tensors().items()}
+        return replace(self, **cut)
+
+    def check_finite(self) -> None:
+        """Raises ValueError naming the first attribute that holds NaN or infinity."""
+        for name, value in self.tensors().items():
+            bad = ~torch.isfinite(value)
+            if bool(bad.any()):
+                rows = bad.reshape(len(value), -1).any(1).nonzero()[:3, 0].tolist()
+                raise ValueError(
+                    f"Gaussians2D.{name}: {int(bad.sum())} values are NaN or infinite (Gaussians {rows} ...)"
+                )
+
+    def covariance(self) -> Tensor:
+        """[N, 3] float64 (Sxx, Sxy, Syy) in square pixels.
+
+        Float64 because conics of thin Gaussians cancel in float32.
+        """
+        if self.cholesky is not None:
+            l11, l21, l22 = self.cholesky.double().unbind(1)
+            return torch.stack([l11 * l11, l11 * l21, l21 * l21 + l22 * l22], 1)
+        assert self.scales is not None and self.angles is not None
+        v1, v2 = self.scales.double().square().unbind(1)
+        cos, sin = torch.cos(self.angles.double()), torch.sin(self.angles.double())
+        return torch.stack([cos * cos * v1 + sin * sin * v2, cos * sin * (v1 - v2), sin * sin * v1 + cos * cos * v2], 1)

@@ -1,0 +1,175 @@
+"""The Method interface, and how methods are found: one folder in `methods/`, one class each."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import difflib
+import functools
+import importlib.util
+import os
+import sys
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from splatbench.budget import Budget
+from splatbench.gaussians import Blend, Gaussians2D
+from splatbench.trace import Trace
+
+#: What a decoder returns: Gaussians, or for pixel codecs (controls) the picture itself, uint8 [H, W, 3].
+Decoded = Gaussians2D | np.ndarray
+
+
+class MethodError(ValueError):
+    """An unknown method, or a setting that the method does not have."""
+
+
+class Method(abc.ABC):
+    """One way to turn an image into bytes. `methods/<name>/__init__.py` holds exactly one concrete subclass."""
+
+    title: ClassVar[str]
+    paper: ClassVar[str] = ""  # citation, or "" for a control
+    blend: ClassVar[Blend] = "sum"
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)  # device types that `encode` runs on
+    suffix: ClassVar[str] = ".s2d"  # of the file that to_bytes makes
+    control: ClassVar[bool] = False  # a control (identity, JPEG, random ...) rather than a contender
+    budgets: ClassVar[tuple[str, ...]] = ("gaussians", "compression_ratio", "matched_to")  # targets it can meet
+    Config: ClassVar[type]  # a frozen dataclass; every default carries its source in a comment
+    name: ClassVar[str] = ""  # the folder's name, set by discovery
+
+    def __init__(self, config: Any, device: str = "cpu") -> None:
+        self.config = config
+        self.device = device
+
+    def prepare(self) -> None:  # noqa: B027  (optional hook)
+        """Loads weights, compiles, warms up: never timed."""
+
+    @abc.abstractmethod
+    def encode(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1) -> Any:
+        """image uint8 [H, W, 3] -> the method's encoding; timed.
+
+        Same image, budget, config and seed give the same encoding on the same device.
+        """
+
+    @abc.abstractmethod
+    def to_bytes(self, encoding: Any) -> bytes:
+        """The encoding as the file's content; timed apart."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def from_bytes(data: bytes) -> Decoded:
+        """Needs nothing but the bytes.
+
+        Raises:
+            splatbench.codec.BitstreamError: the bytes are not such a file.
+        """
+
+    def nominal_bits(self, encoding: Any) -> int | None:
+        """The paper's own bit count of this encoding (a formula), or None where the paper gives none."""
+        return None
+
+    @classmethod
+    def make_config(cls, settings: Mapping[str, Any]) -> Any:
+        """A Config from a mapping (an experiment's YAML).
+
+        Raises:
+            MethodError: unknown key (names the nearest valid one) or a value of the wrong type.
+        """
+        return build_dataclass(cls.Config, settings, where=f"method {cls.name or cls.__name__}")
+
+
+def nearest(word: str, choices: typing.Iterable[str]) -> str:
+    """ "; did you mean 'x'?" for the closest choice, then the list of all."""
+    names = sorted(choices)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return (f"; did you mean {close[0]!r}?" if close else "") + f" (known: {', '.join(names)})"
+
+
+def build_dataclass(kind: type, settings: Mapping[str, Any], where: str) -> Any:
+    """An instance of a flat dataclass from plain values, checked against its annotations."""
+    from pydantic import TypeAdapter, ValidationError
+
+    fields = {f.name for f in dataclasses.fields(kind)}
+    for key in settings:
+        if key not in fields:
+            raise MethodError(f"{where}: unknown setting {key!r}{nearest(str(key), fields)}")
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    try:
+        return adapter.validate_python(dict(settings))
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise MethodError(f"{where}: {problems}") from None
+    except ValueError as error:
+        raise MethodError(f"{where}: {error}") from None
+
+
+def method_folders() -> list[Path]:
+    """Folders that hold methods: `SPLATBENCH_METHODS` (several, separated like PATH) before the project's own."""
+    extra = [Path(p).expanduser() for p in os.environ.get("SPLATBENCH_METHODS", "").split(os.pathsep) if p]
+    return [*extra, Path(__file__).resolve().parent.parent / "methods"]
+
+
+def available() -> dict[str, Path]:
+    """Method names and their folders, in alphabetical order; earlier folders win."""
+    found: dict[str, Path] = {}
+    for root in method_folders():
+        if root.is_dir():
+            for folder in sorted(root.iterdir()):
+                if (folder / "__init__.py").is_file() and not folder.name.startswith((".", "_")):
+                    found.setdefault(folder.name, folder)
+    return dict(sorted(found.items()))
+
+
+@functools.cache
+def _load(name: str, folder: Path) -> type[Method]:
+    module = _import_folder(name, folder)
+    classes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Method)
+        and not getattr(value, "__abstractmethods__", None)
+        and value.__module__.startswith(module.__name__)
+    ]
+    if len(classes) != 1:
+        raise MethodError(f"{folder}/__init__.py must hold exactly one Method, found {[c.__name__ for c in classes]}")
+    classes[0].name = name
+    return classes[0]
+
+
+def _import_folder(name: str, folder: Path) -> ModuleType:
+    """Imports a method's folder as a package of its own, so that its files may use relative imports."""
+    qualified = f"splatbench_methods.{name}"
+    if "splatbench_methods" not in sys.modules:
+        parent = ModuleType("splatbench_methods")
+        parent.__path__ = []
+        sys.modules["splatbench_methods"] = parent
+    spec = importlib.util.spec_from_file_location(
+        qualified, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[qualified] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(qualified, None)
+        raise
+    return module
+
+
+def get_method(name: str) -> type[Method]:
+    """The Method class of a name.
+
+    Raises:
+        MethodError: no such method; names the nearest.
+    """
+    methods = available()
+    if name not in methods:
+        raise MethodError(f"unknown method {name!r}{nearest(name, methods)}")
+    return _load(name, methods[name])

@@ -1,0 +1,109 @@
+"""Clocks, progress and snapshots: what a method reports while it encodes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Diverged(RuntimeError):
+    """The loss or a parameter became NaN or infinite."""
+
+
+class Trace:
+    """Passed to `Method.encode`. The clock runs inside `encode` and stands still while a snapshot is taken.
+
+    Args:
+        snapshots: iteration numbers (or stage names) at which the caller wants the encoding.
+        on_snapshot: called with (name, encoding) outside the clock.
+        on_step: called with (i, n, values) at most every `interval` seconds, for progress display.
+        synchronize: called before the clock is read (a GPU's synchronise; nothing on the CPU).
+        seconds: wall-time limit; `out_of_time` tells the method to stop with what it has.
+    """
+
+    def __init__(
+        self,
+        snapshots: Collection[int | str] = (),
+        on_snapshot: Callable[[str, Any], None] | None = None,
+        on_step: Callable[[int, int, dict[str, float]], None] | None = None,
+        synchronize: Callable[[], None] = lambda: None,
+        seconds: float | None = None,
+        interval: float = 1.0,
+    ) -> None:
+        self.wanted = frozenset(str(name) for name in snapshots)
+        self.stages: dict[str, float] = {}
+        self.snapshot_seconds: dict[str, float] = {}
+        self.curve: list[tuple[int, float, dict[str, float]]] = []
+        self.steps = 0
+        self._on_snapshot, self._on_step = on_snapshot, on_step
+        self._synchronize, self._limit, self._interval = synchronize, seconds, interval
+        self._elapsed, self._since = 0.0, None  # type: tuple[float, float | None]
+        self._last_report = 0.0
+
+    # -- the clock --------------------------------------------------------------------------------------------------
+    def start(self) -> None:
+        self._synchronize()
+        self._since = time.perf_counter()
+
+    def stop(self) -> None:
+        if self._since is not None:
+            self._synchronize()
+            self._elapsed += time.perf_counter() - self._since
+            self._since = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds on the clock so far."""
+        return self._elapsed + (time.perf_counter() - self._since if self._since is not None else 0.0)
+
+    def out_of_time(self) -> bool:
+        """True once the wall-time limit of the budget has passed."""
+        return self._limit is not None and self.seconds >= self._limit
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Adds the clock time spent inside to `stages[name]`."""
+        self._synchronize()
+        begin = self.seconds
+        try:
+            yield
+        finally:
+            self._synchronize()
+            self.stages[name] = self.stages.get(name, 0.0) + self.seconds - begin
+
+    # -- progress ---------------------------------------------------------------------------------------------------
+    def step(self, i: int, n: int, **values: float) -> None:
+        """Reports step i of n (1-based).
+
+        Raises:
+            Diverged: a reported value is NaN or infinite.
+        """
+        self.steps = i
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise Diverged(f"{name} became {value} at step {i} of {n}")
+        now = time.perf_counter()
+        if self._on_step is not None and (now - self._last_report >= self._interval or i == n):
+            self._last_report = now
+            self._on_step(i, n, values)
+
+    def log(self, i: int, **values: float) -> None:
+        """Adds a point (step, seconds so far, values) to the convergence curve."""
+        self.curve.append((i, self.seconds, values))
+
+    def wants(self, name: int | str) -> bool:
+        """Whether the caller asked for a snapshot of this name; making the encoding may be costly."""
+        return str(name) in self.wanted
+
+    def snapshot(self, name: int | str, encoding: Any) -> None:
+        """Hands over the encoding as it is now; the clock stands still meanwhile."""
+        running = self._since is not None
+        self.stop()
+        self.snapshot_seconds[str(name)] = self._elapsed
+        if self._on_snapshot is not None:
+            self._on_snapshot(str(name), encoding)
+        if running:
+            self.start()
