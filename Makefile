@@ -1,0 +1,70 @@
+# Every target sets up what it needs by itself: Python 3.11 to 3.13 and make are enough.
+PYTHON ?= python3
+VENV   ?= .venv
+CORES  ?= all
+BIN    := $(VENV)/bin
+export PATH := $(abspath $(BIN)):$(PATH)
+# Let uv use the certificates of the system, as pip does, where a proxy has its own.
+export UV_SYSTEM_CERTS ?= true
+
+.PHONY: help setup bench test test-slow lint format gpu-check benchmark constraints clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make bench      run the default experiment and print where the report is"
+	@echo "make test       the default tests          make test-slow   the long ones"
+	@echo "make lint       ruff, snakefmt, mypy       make format      rewrite the code in style"
+	@echo "make gpu-check  GPU tests                  make benchmark   kernel timings"
+	@echo "make setup      only the environment ($(VENV))"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(f"splatbench needs Python 3.11 to 3.13, but $(PYTHON) is {v[0]}.{v[1]}; try make PYTHON=python3.12" if not (3, 11) <= v <= (3, 13) else 0)'
+	@$(PYTHON) -m venv $(VENV) || { echo "could not make $(VENV): Python's venv module is incomplete (Debian: install python3-venv)"; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.setup: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.setup-dev: $(VENV)/.setup
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.setup
+
+bench: $(VENV)/.setup
+	snakemake --cores $(CORES)
+	@echo "The report: $(abspath reports/sample/index.html)"
+
+test: $(VENV)/.setup-dev
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: $(VENV)/.setup-dev
+	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 3600
+
+lint: $(VENV)/.setup-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile datasets methods reports
+	$(BIN)/mypy
+
+format: $(VENV)/.setup-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile datasets methods reports
+
+gpu-check: $(VENV)/.setup-dev
+	@$(BIN)/python -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 3)'; code=$$?; \
+	if [ $$code -eq 0 ]; then $(BIN)/python -m pytest -m gpu tests; \
+	elif [ $$code -eq 3 ]; then echo "gpu-check: no CUDA device on this machine; the GPU tests were not run"; \
+	else exit $$code; fi
+
+benchmark: $(VENV)/.setup-dev
+	$(BIN)/python benchmarks/render.py
+
+constraints: $(VENV)/.setup-dev
+	@{ echo "# Exact versions of every package, tested together. Written by 'make constraints'."; \
+	$(BIN)/uv pip freeze --python $(BIN)/python | grep -v -i -E '^(-e|uv==|pip==|#)'; } > constraints.txt
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .snakemake

@@ -1,0 +1,80 @@
+"""Fitting the representation (paper Sec. 3.2 and 4.1): mean squared error of the clamped render, Adan, StepLR."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from splatbench.losses import mse
+from splatbench.optim import Adan
+from splatbench.render import rasterize_sum
+from splatbench.trace import Trace
+
+from .config import Config
+from .model import Activation
+
+
+def psnr(error: float) -> float:
+    """10 log10(1 / MSE), capped at 100 dB for an exact reconstruction."""
+    return min(100.0, -10 * math.log10(error)) if error > 0 else 100.0
+
+
+def on_curve(i: int, n: int) -> bool:
+    """Whether step i belongs on the convergence curve: about 20 points per decade, and the last."""
+    if i == n or i <= 10:
+        return True
+    return math.floor(20 * math.log10(i)) != math.floor(20 * math.log10(i - 1))
+
+
+def fit(
+    parameters: dict[str, Tensor],
+    activation: Activation,
+    target: Tensor,
+    iterations: int,
+    trace: Trace,
+    snapshot: Callable[[dict[str, Tensor]], object],
+) -> dict[str, Tensor]:
+    """Optimises `parameters` in place and returns them.
+
+    Args:
+        parameters: raw tensors of `initial_parameters`.
+        target: [H, W, 3] uint8.
+        iterations: steps to do at most (fewer if the trace says that the time is up).
+        snapshot: makes an encoding of the parameters, for the iterations that the trace wants.
+
+    Raises:
+        splatbench.trace.Diverged: the loss became NaN or infinite.
+    """
+    config = activation.config
+    for value in parameters.values():
+        value.requires_grad_(True)
+    optimiser, scheduler = make_optimiser(list(parameters.values()), config)
+    size = activation.size
+    for i in range(1, iterations + 1):
+        covariance = activation.covariance(activation.shape(parameters))
+        means = activation.means(parameters["xyz"])
+        image = rasterize_sum(means, covariance, parameters["features"], size, compat=config.compat)
+        loss = mse(image, target, clamp=True)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        scheduler.step()
+        error = loss.item()
+        trace.step(i, iterations, loss=error, psnr=psnr(error))
+        if on_curve(i, iterations):
+            trace.log(i, psnr=psnr(error))
+        if trace.wants(i) and i < iterations:
+            trace.snapshot(i, snapshot(parameters))
+        if trace.out_of_time():
+            break
+    return parameters
+
+
+def make_optimiser(parameters: list[Tensor], config: Config) -> tuple[Adan, torch.optim.lr_scheduler.StepLR]:
+    """Adan with the published settings (betas 0.98, 0.92, 0.99; eps 1e-8; no weight decay) and its schedule."""
+    optimiser = Adan(parameters, lr=config.learning_rate, betas=(0.98, 0.92, 0.99), eps=1e-8)
+    schedule = torch.optim.lr_scheduler.StepLR(optimiser, config.learning_rate_step, config.learning_rate_factor)
+    return optimiser, schedule
