@@ -1,0 +1,27 @@
+"""Bytes in, bytes out: the .s2d file, its entropy coding and quantisers. The layout is in docs/s2d.md."""
+
+from splatbench.codec.attributes import Attribute
+from splatbench.codec.container import Header, Limits, S2DFile, peek_method, read, read_header, write
+from splatbench.codec.dispatch import decode, gaussians_from_arrays
+from splatbench.codec.errors import BitstreamError
+from splatbench.codec.morton import spatial_order
+from splatbench.codec.quantise import to_float16, uniform_codes, uniform_values, vector_values
+
+__all__ = [
+    "Attribute",
+    "BitstreamError",
+    "Header",
+    "Limits",
+    "S2DFile",
+    "decode",
+    "gaussians_from_arrays",
+    "peek_method",
+    "read",
+    "read_header",
+    "spatial_order",
+    "to_float16",
+    "uniform_codes",
+    "uniform_values",
+    "vector_values",
+    "write",
+]
