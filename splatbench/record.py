@@ -72,6 +72,7 @@ class Record(BaseModel):
     bytes: int | None = None
     bpp: float | None = None  # file length * 8 / (H W)
     nominal_bpp: float | None = None  # by the paper's formula
+    file: str | None = None  # path of the encoded file, relative to the experiment's results folder
     file_sha256: str | None = None
     metrics: dict[str, float | None] = Field(default_factory=dict)
     metrics_not_run: dict[str, str] = Field(default_factory=dict)  # metric -> reason and how to get it
