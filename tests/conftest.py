@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -30,3 +31,8 @@ def kodak() -> Path:
         if root and (Path(root) / "kodak" / "kodim01.png").is_file():
             return Path(root) / "kodak"
     pytest.skip("needs the Kodak images: set SPLATBENCH_DATA to a folder with kodak/kodim01.png ...")
+
+
+# Examples take as long as the machine takes; CI must not fail because it was busy.
+hypothesis.settings.register_profile("splatbench", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("splatbench")

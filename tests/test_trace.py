@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+
+from splatbench.trace import Diverged, Trace
+
+
+def test_clock_stands_still_during_snapshots():
+    trace = Trace(snapshots=[1], on_snapshot=lambda name, encoding: time.sleep(0.3))
+    trace.start()
+    time.sleep(0.1)
+    with trace.stage("fit"):
+        time.sleep(0.1)
+        trace.snapshot(1, "encoding")
+    trace.stop()
+    assert 0.2 <= trace.seconds < 0.29
+    assert 0.1 <= trace.stages["fit"] < 0.19
+    assert trace.snapshot_seconds["1"] == pytest.approx(0.2, abs=0.05)
+
+
+def test_a_sleeper_is_timed_to_two_percent():
+    trace = Trace()
+    trace.start()
+    time.sleep(0.5)
+    trace.stop()
+    time.sleep(0.1)
+    assert trace.seconds == pytest.approx(0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_non_finite_values_diverge(bad):
+    trace = Trace()
+    trace.step(1, 10, loss=0.5)
+    with pytest.raises(Diverged, match="loss became .* at step 2 of 10"):
+        trace.step(2, 10, loss=bad)
+
+
+def test_snapshots_arrive_by_name_and_only_the_wanted_ones_are_asked_for():
+    seen = []
+    trace = Trace(snapshots=[5, "fit"], on_snapshot=lambda name, encoding: seen.append((name, encoding)))
+    assert trace.wants(5)
+    assert trace.wants("fit")
+    assert not trace.wants(6)
+    trace.snapshot(5, "a")
+    trace.snapshot("fit", "b")
+    assert seen == [("5", "a"), ("fit", "b")]
+
+
+def test_time_limit():
+    trace = Trace(seconds=0.05)
+    trace.start()
+    assert not trace.out_of_time()
+    time.sleep(0.06)
+    assert trace.out_of_time()
+    assert not Trace().out_of_time()
+
+
+def test_progress_is_throttled_but_the_last_step_is_shown():
+    seen = []
+    trace = Trace(on_step=lambda i, n, values: seen.append(i), interval=60)
+    for i in range(1, 101):
+        trace.step(i, 100, loss=1.0)
+    assert seen == [1, 100]
+
+
+def test_stages_add_up_even_when_they_fail():
+    trace = Trace()
+    trace.start()
+    for _ in range(2):
+        with pytest.raises(RuntimeError), trace.stage("fit"):
+            time.sleep(0.02)
+            raise RuntimeError
+    assert trace.stages["fit"] >= 0.04
