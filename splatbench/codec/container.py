@@ -190,13 +190,18 @@ def read_header(data: bytes, limits: Limits | None = None) -> Header:
     return _parse(data, limits or Limits())
 
 
-def read(data: bytes, limits: Limits | None = None) -> S2DFile:
+def read(data: bytes, limits: Limits | None = None, method: str | None = None) -> S2DFile:
     """Decodes a file within `Header.bound_bytes` of memory.
 
+    Args:
+        method: the method whose files are expected; None takes any.
+
     Raises:
-        BitstreamError: damaged, cut off, beyond the limits, or of another format.
+        BitstreamError: damaged, cut off, beyond the limits, of another format or of another method.
     """
     header = read_header(data, limits)
+    if method is not None and header.method != method:
+        raise BitstreamError(f"the file was made by method {header.method!r}, not by {method!r}")
     view, arrays = memoryview(data), {}
     for entry in header.entries:
         payload = view[entry.offset : entry.offset + entry.length]

@@ -70,11 +70,14 @@ def decode(data: bytes, suffix: str = ".s2d") -> Decoded:
             known = ", ".join(methods)
             raise BitstreamError(f"the file was made by method {name!r}, which is not installed (known: {known})")
         return get_method(name).from_bytes(data)
+    broken: list[str] = []
     for name in methods:
         try:
             method = get_method(name)
-        except MethodError:  # a broken folder must not hide the others
+        except (MethodError, ImportError) as error:  # a broken folder must not hide the others
+            broken.append(f"{name}: {error}")
             continue
         if method.control and method.suffix == suffix:
             return method.from_bytes(data)
-    raise BitstreamError(f"no method reads files that end in {suffix!r}")
+    failed = f"; methods that failed to load: {'; '.join(broken)}" if broken else ""
+    raise BitstreamError(f"no method reads files that end in {suffix!r}{failed}")
