@@ -37,7 +37,7 @@ def gaussians_from_arrays(file: S2DFile, arrays: Mapping[str, np.ndarray]) -> Ga
             raise BitstreamError(f"attribute {required!r} is missing")
     for name, values in arrays.items():
         # NaN fails every comparison, so it is caught here too.
-        if values.dtype.kind == "f" and values.size and not np.abs(values).max() <= MAX_MAGNITUDE:
+        if values.dtype.kind == "f" and values.size and not float(np.abs(values).max()) <= MAX_MAGNITUDE:
             raise BitstreamError(f"attribute {name!r} holds values that are NaN, infinite or beyond 2^30")
     if "opacities" in arrays and not ((arrays["opacities"] >= 0) & (arrays["opacities"] <= 1)).all():
         raise BitstreamError("opacities must be in [0, 1]")
