@@ -116,6 +116,20 @@ def _storage_fault(error: OSError, destination: Path) -> str:
     return f"{destination}: cannot be written: {error.strerror or error}"
 
 
+def require_space(destination: Path, needed: int) -> None:
+    """Checks that `needed` more bytes fit where `destination` is to be.
+
+    Raises:
+        DownloadError: with both figures and what to do.
+    """
+    free = shutil.disk_usage(destination.parent).free
+    if needed > free:
+        raise DownloadError(
+            f"{destination}: needs {needed} bytes and the disk has {free} free; "
+            "free some space, or set SPLATBENCH_CACHE to a folder on a larger disk"
+        )
+
+
 class _Part:
     """The unfinished file `<name>.part` and, in `<name>.part.json`, which version of which address it is part of."""
 
@@ -294,7 +308,8 @@ class _Download:
             self.part.discard()
             raise _Refused(f"the server offers {total} bytes, expected {self.size}: it is another file")
         total = total if total is not None else self.size
-        self._check_space(total, start)
+        if total is not None:
+            require_space(self.destination, total - start)
         self.part.remember(url, response, total)
         with open(self.part.path, "ab" if start else "wb") as file:
             received = start
@@ -311,16 +326,6 @@ class _Download:
             os.fsync(file.fileno())
         if total is not None and received < total:
             raise _TryAgain(f"the connection ended after {received} of {total} bytes")
-
-    def _check_space(self, total: int | None, start: int) -> None:
-        if total is None:
-            return
-        free = shutil.disk_usage(self.destination.parent).free
-        if total - start > free:
-            raise DownloadError(
-                f"{self.destination}: needs {total - start} bytes and the disk has {free} free; "
-                "free some space, or set SPLATBENCH_CACHE to a folder on a larger disk"
-            )
 
     def _finish(self) -> None:
         """Verifies the part and gives it its name; a wrong one is removed."""
