@@ -23,7 +23,8 @@ def from_mse(mse: float) -> float:
 
 def round_u8(picture: np.ndarray) -> np.ndarray:
     """float32 in [0, 1] -> uint8, rounded half up: floor(255 v + 0.5)."""
-    return np.floor(picture * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    # In float64, where 255 v + 0.5 is exact: float32 would round values just below a half up to it.
+    return np.floor(picture.astype(np.float64) * 255 + 0.5).astype(np.uint8)
 
 
 class _FloatStream:

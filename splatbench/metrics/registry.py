@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from splatbench.method import nearest
-
 _WANG2004 = "Wang, Bovik, Sheikh, Simoncelli: Image quality assessment, IEEE TIP 13(4), 2004"
 _WANG2003 = "Wang, Simoncelli, Bovik: Multiscale structural similarity, Asilomar 2003"
 _ZHANG2018 = "Zhang, Isola, Efros, Shechtman, Wang: The unreasonable effectiveness of deep features, CVPR 2018"
@@ -194,6 +192,8 @@ def get_metric(name: str) -> Metric:
         MetricError: unknown; names the nearest.
     """
     if name not in REGISTRY:
+        from splatbench.method import nearest  # imports torch, which naming a metric must not
+
         hint = " (a rate belongs to a file and is recorded with it)" if name in RATES else nearest(name, REGISTRY)
         raise MetricError(f"unknown metric {name!r}{hint}")
     return REGISTRY[name]

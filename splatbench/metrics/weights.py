@@ -12,7 +12,6 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from splatbench.files import sha256_file
-from splatbench.method import nearest
 from splatbench.metrics.registry import MetricError, MetricNotRun
 
 if TYPE_CHECKING:
@@ -67,6 +66,8 @@ def get_weights(name: str) -> Weights:
     """Raises MetricError for an unknown name, naming the nearest."""
     known = manifest()
     if name not in known:
+        from splatbench.method import nearest  # imports torch, which listing weights must not
+
         raise MetricError(f"unknown weights {name!r}{nearest(name, known)}")
     return known[name]
 
