@@ -40,6 +40,7 @@ class Method(abc.ABC):
     control: ClassVar[bool] = False  # a control (identity, JPEG, random ...) rather than a contender
     budgets: ClassVar[tuple[str, ...]] = ("gaussians", "compression_ratio", "matched_to")  # targets it can meet
     Config: ClassVar[type]  # a frozen dataclass; every default carries its source in a comment
+    version: ClassVar[int] = 1  # raise it when a change of the code changes results: they are then made again
     name: ClassVar[str] = ""  # the folder's name, set by discovery
 
     def __init__(self, config: Any, device: str = "cpu") -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
-from splatbench.codec import Attribute, BitstreamError, S2DFile, gaussians_from_arrays, read, spatial_order, write
+from splatbench.codec import (
+    Attribute,
+    BitstreamError,
+    S2DFile,
+    gaussians_from_arrays,
+    read,
+    spatial_order,
+    uniform_values,
+    vector_values,
+    write,
+)
 from splatbench.gaussians import Gaussians2D
 
 from .config import Config
@@ -17,16 +25,16 @@ from .qat import QuantisedGaussians
 METHOD = "gaussianimage"
 
 
-def _order(means: torch.Tensor, size: tuple[int, int], config: Config) -> torch.Tensor:
+def _order(positions: torch.Tensor, config: Config) -> torch.Tensor:
     """Order of the Gaussians in the file; under the 256-per-tile cap it is part of the picture and kept."""
     if config.order == "fitted" or "tile_cap_256" in config.compat:
-        return torch.arange(len(means))
-    return torch.from_numpy(np.ascontiguousarray(spatial_order(means.numpy(), size)))
+        return torch.arange(len(positions))
+    return torch.from_numpy(spatial_order(positions.numpy()))
 
 
 def write_plain(gaussians: Gaussians2D, config: Config) -> bytes:
     """Float32 attributes, bit for bit."""
-    order = _order(gaussians.means, gaussians.size, config)
+    order = _order(gaussians.means, config)
     attributes = [Attribute(name, value[order].numpy()) for name, value in gaussians.tensors().items()]
     return write(METHOD, gaussians.size, gaussians.blend, gaussians.compat, attributes, {"variant": config.variant})
 
@@ -35,7 +43,7 @@ def write_quantised(quantised: QuantisedGaussians) -> bytes:
     """Codes and tables of the quantisation-aware fit."""
     activation = quantised.activation
     config = activation.config
-    order = _order(activation.means(quantised.xyz.float()), activation.size, config)
+    order = _order(quantised.xyz, config)
     attributes = [
         Attribute("xyz", quantised.xyz[order].numpy()),
         Attribute("covariance", quantised.covariance[order].numpy().astype(np.uint16)),
@@ -67,24 +75,24 @@ def read_gaussians(data: bytes) -> Gaussians2D:
 
 def _dequantise(file: S2DFile, variant: str) -> Gaussians2D:
     arrays = file.arrays
-    n, config = _check(arrays), Config(variant="rs" if variant == "rs" else "cholesky")
+    _check(arrays)
+    config = Config(variant="rs" if variant == "rs" else "cholesky")
     activation = Activation(config, file.size)
-    tensor = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
-    values = tensor["covariance"].float() * tensor["step"] + tensor["beta"]
-    colors = torch.zeros(n, 3)
-    for stage, codebook in enumerate(tensor["codebooks"]):
-        colors = colors + codebook[tensor["colors"][:, stage].long()]
+    values = torch.from_numpy(uniform_values(arrays["covariance"], arrays["step"], arrays["beta"]))
+    colors = torch.from_numpy(vector_values(arrays["colors"], arrays["codebooks"]))
     if variant == "cholesky":
         shape = {"factor": activation.factor(values)}
     else:
         shape = {"scales": activation.scales(values[:, :2]), "theta": values[:, 2]}
-    gaussians = activation.gaussians(activation.means(tensor["xyz"].float()), shape, colors)
+    gaussians = activation.gaussians(
+        activation.means(torch.from_numpy(arrays["xyz"].astype(np.float32))), shape, colors
+    )
     plain = {name: value.numpy() for name, value in gaussians.tensors().items()}
-    return replace(gaussians_from_arrays(file, plain), compat=frozenset(file.compat))
+    return gaussians_from_arrays(file, plain)
 
 
-def _check(arrays: dict[str, np.ndarray]) -> int:
-    """Number of Gaussians, after checking that types and shapes fit together."""
+def _check(arrays: dict[str, np.ndarray]) -> None:
+    """Types and shapes that fit together, or a BitstreamError."""
     kinds = {"xyz": "float16", "covariance": "uint16", "colors": "uint8", "step": "float32", "beta": "float32",
              "codebooks": "float32"}  # fmt: skip
     for name, kind in kinds.items():
@@ -96,6 +104,5 @@ def _check(arrays: dict[str, np.ndarray]) -> int:
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             raise BitstreamError(f"attribute {name!r}: expected shape {shape}, got {arrays[name].shape}")
-    if arrays["codebooks"].shape[2] != 3 or (n > 0 and arrays["colors"].max(initial=0) >= arrays["codebooks"].shape[1]):
-        raise BitstreamError("a colour index points outside its codebook")
-    return n
+    if arrays["codebooks"].shape[2] != 3:
+        raise BitstreamError(f"codebooks must hold RGB entries, got shape {arrays['codebooks'].shape}")

@@ -204,6 +204,6 @@ class _Fetch:
             write_atomic(record, json.dumps(known, indent=1, sort_keys=True).encode())
 
     def _limit(self, entry: ImageEntry) -> int:
-        """The most bytes that a lossless file of the picture can need: 16-bit RGBA without any compression, and 1 MiB."""
+        """The most bytes that a lossless file of the picture can need: 16-bit RGBA uncompressed, and 1 MiB."""
         side = self.manifest.long_side or 16384
         return 8 * (entry.width or side) * (entry.height or side) + (1 << 20)

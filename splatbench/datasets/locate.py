@@ -68,6 +68,7 @@ class Finder:
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
+        self._listings: dict[Path, dict[str, Path]] = {}
 
     def find(self, entry: ImageEntry) -> tuple[Located | None, list[Refused]]:
         """The best copy of a picture (a verified one if there is any), and the files that were refused on the way."""
@@ -90,10 +91,10 @@ class Finder:
             stem = Path(entry.name).stem
             names += [stem + suffix for suffix in _LOSSLESS if stem + suffix != entry.name]
         seen: set[Path] = set()
-        for folders in (self._likely_folders, self._all_folders):
+        for stage in ("_likely_folders", "_tree"):  # the second is asked for only if the first did not suffice
             for name in names:
-                for folder in folders():
-                    path = _listing(folder).get(name.casefold())
+                for folder in getattr(self, stage):
+                    path = self._listing(folder).get(name.casefold())
                     if path is not None and path not in seen:
                         seen.add(path)
                         yield path
@@ -104,20 +105,22 @@ class Finder:
         inside = builtin_folder(self.manifest)
         return [inside, *tree] if inside else tree
 
-    def _all_folders(self) -> list[Path]:
-        return self._tree
-
-    @functools.cache  # noqa: B019  (a Finder lives as long as one command)
+    @functools.cached_property
     def _likely_folders(self) -> list[Path]:
-        names = {name.casefold() for name in (self.manifest.name, *self.manifest.folders)}
         likely = [builtin_folder(self.manifest), home(self.manifest)]
-        for folder in self._tree:
-            parts = [part.casefold() for part in folder.parts]
-            if any("/".join(parts[-1 - name.count("/") :]) == name for name in names):
-                likely.append(folder)
-        for root in data_roots():  # an alias of two levels may begin at the second level
-            likely += [p for name in self.manifest.folders for p in root.glob(f"*/*/{name}") if p.is_dir()]
+        for name in (self.manifest.name, *self.manifest.folders):
+            first, _, rest = name.partition("/")
+            likely += [folder / rest for folder in self._tree if folder.name.casefold() == first.casefold()]
         return list(dict.fromkeys(folder for folder in likely if folder is not None))
+
+    def _listing(self, folder: Path) -> dict[str, Path]:
+        """Files of a folder by their names in lower case; none if it is not there."""
+        if folder not in self._listings:
+            files: list[Path] = []
+            with contextlib.suppress(OSError), os.scandir(folder) as entries:
+                files = sorted(Path(entry.path) for entry in entries if entry.is_file())
+            self._listings[folder] = {path.name.casefold(): path for path in reversed(files)}
+        return self._listings[folder]
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
@@ -130,20 +133,6 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
             with contextlib.suppress(OSError), os.scandir(parent) as entries:
                 deeper += sorted(Path(e.path) for e in entries if not e.name.startswith(".") and e.is_dir())
         level = deeper
-
-
-@functools.lru_cache(maxsize=4096)
-def _listing_at(folder: Path, _mtime_ns: int) -> dict[str, Path]:
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        return {e.name.casefold(): Path(e.path) for e in sorted(entries, key=lambda e: e.name) if e.is_file()}
-    return {}
-
-
-def _listing(folder: Path) -> dict[str, Path]:
-    try:
-        return _listing_at(folder, folder.stat().st_mtime_ns)
-    except OSError:
-        return {}
 
 
 def judge(path: Path, entry: ImageEntry, manifest: Manifest) -> Located | Refused:
