@@ -167,7 +167,7 @@ def test_bands_give_every_row_once_with_its_halo(height: int, core: int, halo: i
 
 
 _MEMORY_PROBE = """
-import resource, sys
+import sys, threading
 import numpy as np
 from splatbench.metrics import evaluate
 
@@ -188,7 +188,6 @@ def anonymous_mib():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) / 1024
 
-import threading
 before, peak, done = anonymous_mib(), [0.0], threading.Event()
 def watch():
     while not done.wait(0.002):
@@ -204,7 +203,7 @@ print(peak[0] - before, *values.values())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
-@pytest.mark.parametrize(("names", "limit"), [("psnr,psnr_u8,ms_ssim", 450)])
+@pytest.mark.parametrize(("names", "limit"), [("psnr,psnr_u8,ms_ssim", 350)])
 def test_large_pictures_need_little_memory(tmp_path, names: str, limit: int) -> None:
     """12 megapixels: one float copy would take 137 MiB, and the whole-picture path about 2 GiB."""
     command = [sys.executable, "-c", _MEMORY_PROBE, names, str(tmp_path / "reference.npy")]
