@@ -54,6 +54,15 @@ class Dataset(abc.ABC):
         """The best copy on this machine, or None, and the files that were refused."""
 
     @abc.abstractmethod
+    def glance(self, image: str) -> Path | None:
+        """A file of the right name and size in pixels, by its header alone: quick, and no proof."""
+
+    @property
+    @abc.abstractmethod
+    def home(self) -> Path:
+        """The folder that pictures are fetched to, and where a person may put them."""
+
+    @abc.abstractmethod
     def explain(self, missing: Sequence[str], refused: Sequence[Refused] = ()) -> str:
         """What is missing, how to get it and where to put it."""
 
@@ -92,6 +101,13 @@ class ManifestDataset(Dataset):
     def find(self, image: str) -> tuple[Located | None, list[Refused]]:
         return self._finder.find(self.entry(image))
 
+    def glance(self, image: str) -> Path | None:
+        return self._finder.glance(self.entry(image))
+
+    @property
+    def home(self) -> Path:
+        return home(self.manifest)
+
     def forget(self) -> None:
         """Looks at the folders anew next time (after a fetch)."""
         self._finder = Finder(self.manifest)
@@ -105,7 +121,7 @@ class ManifestDataset(Dataset):
             lines.append(f"  Get them:        splatbench data fetch {self.name}")
         if self.manifest.manual:
             lines += ["  By hand:", *(f"    {line}" for line in self.manifest.manual.splitlines())]
-        lines.append(f"  Or put them in:  {home(self.manifest)}")
+        lines.append(f"  Or put them in:  {self.home}")
         named = os.environ.get("SPLATBENCH_DATA")
         lines.append(
             "  Or name the folder that holds them in SPLATBENCH_DATA (several are separated by "

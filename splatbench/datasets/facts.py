@@ -69,13 +69,6 @@ def picture_facts(path: Path) -> Facts:
     return _remember(path, facts.model_copy(update=found))
 
 
-def known_to_be_checked(path: Path) -> bool:
-    """Whether the picture of this very file has been decoded before, so that asking again costs nothing."""
-    path = path.resolve()
-    facts = _remembered(path, _stamp(path))
-    return facts is not None and facts.decoded
-
-
 def _stamp(path: Path) -> tuple[int, int, int, int]:
     status = path.stat()
     return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)

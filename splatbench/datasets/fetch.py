@@ -37,7 +37,7 @@ class Fetched:
     message: str = ""
 
 
-def fetch_dataset(
+def fetch(
     dataset: Dataset,
     images: Sequence[str] | None = None,
     jobs: int = 4,

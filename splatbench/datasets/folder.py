@@ -41,5 +41,13 @@ class FolderDataset(Dataset):
         path = self.folder / self.entry(image).name
         return (Located(path, verified=False) if path.is_file() else None), []
 
+    def glance(self, image: str) -> Path | None:
+        located, _ = self.find(image)
+        return located.path if located else None
+
+    @property
+    def home(self) -> Path:
+        return self.folder
+
     def explain(self, missing: Sequence[str], refused: Sequence[Refused] = ()) -> str:
         return f"{self.folder}: no longer there: {', '.join(missing)}"

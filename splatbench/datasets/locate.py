@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splatbench.datasets.facts import cache_folder, file_facts, picture_facts
+from splatbench.datasets.images import ImageError, image_size
 from splatbench.datasets.manifest import ImageEntry, Manifest
 
 #: Endings under which a lossless copy of a picture may lie; only its pixels decide.
@@ -83,6 +84,14 @@ class Finder:
             else:
                 second_best = second_best or verdict
         return second_best, refused
+
+    def glance(self, entry: ImageEntry) -> Path | None:
+        """A file of the picture's name whose header gives the right size; its content is not read."""
+        for path in self.candidates(entry):
+            with contextlib.suppress(ImageError):
+                if size_fault(*image_size(path), entry, self.manifest) is None:
+                    return path
+        return None
 
     def candidates(self, entry: ImageEntry) -> Iterator[Path]:
         """Files that have the picture's name (or, where pixels can tell, its stem), likely places first."""
