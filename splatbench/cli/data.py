@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -57,12 +58,12 @@ def fetch(
 ) -> None:
     """Downloads pictures that are not here (resumes, retries, verifies); keeps what is there already."""
     from splatbench.datasets.display import download_display
-    from splatbench.datasets import fetch as getting
+    from splatbench.datasets.fetch import fetch_dataset
 
     report: dict[str, list[Fetched]] = {}
     for dataset in [_dataset(name) for name in names]:
         with download_display(enabled=not as_json) as display:
-            report[dataset.name] = getting.fetch(dataset, _chosen(dataset, images), jobs, display)
+            report[dataset.name] = fetch_dataset(dataset, _chosen(dataset, images), jobs, display)
         if not as_json:
             _say_fetched(dataset, report[dataset.name])
     if as_json:
@@ -194,6 +195,6 @@ def _say_fetched(dataset: Dataset, results: list[Fetched]) -> None:
         typer.echo(f"  {message}")
     failed = [result for result in results if result.status == "failed"]
     for message in dict.fromkeys(result.message for result in failed if result.message):
-        typer.echo(f"  {message}", err=True)
+        typer.echo(textwrap.indent(message, "  "), err=True)
     if failed:
         typer.echo(dataset.explain([result.image for result in failed]), err=True)

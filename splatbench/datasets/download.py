@@ -27,7 +27,8 @@ from splatbench.files import sha256_file, write_atomic
 ProgressHook = Callable[[int, int | None], None]
 
 _PROGRESS_RESETS_PATIENCE = 1 << 16  # a try that brought this many bytes does not count against the attempts
-_TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+#: HTTP statuses of faults that may pass.
+TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LONGEST_RETRY_AFTER = 300.0  # seconds; a server that asks for more is treated as not available
 
 
@@ -282,7 +283,7 @@ class _Download:
 
     def _check_status(self, url: str, response: httpx.Response, asked_from: int) -> None:
         status = response.status_code
-        if status in _TRY_AGAIN:
+        if status in TRY_AGAIN:
             raise _TryAgain(f"the server answers {status} {response.reason_phrase}", httpfields.retry_after(response))
         if status == 416 and asked_from:
             if httpfields.content_range(response)[1] == asked_from:

@@ -18,12 +18,14 @@ from splatbench.datasets.download import DownloadError, ProgressHook, RetryPolic
 from splatbench.datasets.facts import cache_folder
 from splatbench.datasets.locate import ORIGINS, Refused, data_roots, home, judge
 from splatbench.datasets.manifest import Archive, ImageEntry, Manifest
-from splatbench.datasets.unpack import UnpackError, extract_member, extract_remote, find_member
+from splatbench.datasets.unpack import ArchiveUnreachable, UnpackError, extract_member, extract_remote, find_member
 from splatbench.files import sha256_file, write_atomic
 
 #: Gives the progress hook for a thing that is being fetched.
 Display = Callable[[str], ProgressHook | None]
 
+_NOT_TRIED = "the others were not tried: the server cannot be reached"
+_BY_HAND = "cannot be downloaded by a program"
 _FAULTS = (DownloadError, UnpackError, zipfile.BadZipFile, OSError)
 
 
@@ -37,7 +39,7 @@ class Fetched:
     message: str = ""
 
 
-def fetch(
+def fetch_dataset(
     dataset: Dataset,
     images: Sequence[str] | None = None,
     jobs: int = 4,
@@ -71,7 +73,7 @@ def _result(dataset: Dataset, entry: ImageEntry, status: Literal["present", "fet
     if located is not None:
         return Fetched(entry.name, status, located.path, "; ".join(located.notes))
     why = [reason, *(f"{r.path}: {r.reason}" for r in refused)]
-    return Fetched(entry.name, "failed", None, "; ".join(w for w in why if w) or "not there")
+    return Fetched(entry.name, "failed", None, "; ".join(w for w in why if w) or _BY_HAND)
 
 
 class _Fetch:
@@ -115,7 +117,7 @@ class _Fetch:
 
     def _from_address(self, entry: ImageEntry) -> None:
         if self._offline.is_set():
-            self.reasons[entry.name] = "not tried: the server of the pictures before it cannot be reached"
+            self.reasons[entry.name] = _NOT_TRIED
             return
         urls, target = self.manifest.urls(entry), self.home / entry.name
         try:
@@ -135,7 +137,10 @@ class _Fetch:
                 self._from_whole(archive, left)
 
     def _from_remote(self, archive: Archive, entry: ImageEntry) -> None:
-        reasons = []
+        if self._offline.is_set():
+            self.reasons.setdefault(entry.name, _NOT_TRIED)
+            return
+        reasons = [self.reasons[entry.name]] if entry.name in self.reasons else []
         for url in archive.urls:
             try:
                 extract_remote(
@@ -147,8 +152,9 @@ class _Fetch:
                 return
             except _FAULTS as error:
                 reasons.append(str(error))
-        before = self.reasons.get(entry.name)
-        self.reasons[entry.name] = "; ".join([*([before] if before else []), *reasons])
+                if isinstance(error, ArchiveUnreachable):
+                    self._offline.set()
+        self.reasons[entry.name] = "\n".join(reasons)
 
     def _from_whole(self, archive: Archive, entries: Sequence[ImageEntry]) -> None:
         own = cache_folder() / "archives" / archive.file

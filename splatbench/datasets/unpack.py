@@ -13,24 +13,27 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import tenacity
 
-from splatbench.datasets.download import ProgressHook, RetryPolicy, require_space
+from splatbench.datasets.download import TRY_AGAIN, ProgressHook, RetryPolicy, require_space
 
 _BLOCK = 1 << 20
 _ENCRYPTED = 0x1  # bit 0 of a member's general purpose flags (APPNOTE 4.4.4)
-_TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class UnpackError(RuntimeError):
     """An archive that is damaged, dangerous or lacks a member; the message names archive and member."""
 
 
-class _Unreached(UnpackError):
-    """A fault on the way to a remote archive that may pass."""
+class ArchiveUnreachable(UnpackError):
+    """No connection to the server of a remote archive."""
+
+
+class _TryAgain(UnpackError):
+    """A fault on the way that may pass."""
 
 
 def find_member(names: Iterable[str], folder: str, name: str) -> str | None:
@@ -133,32 +136,41 @@ def extract_remote(
                 raise UnpackError(f"{url}: holds no member {folder}{name}")
             extract_member(archive, member, destination, size, limit, progress)
 
-    def guarded() -> None:
-        import remotezip
-        import urllib3
-
-        try:
-            attempt()
-        except remotezip.RangeNotSupported as error:
-            raise UnpackError(f"{url}: the server gives the whole archive only ({archive_bytes} bytes)") from error
-        except (remotezip.RemoteZipError, urllib3.exceptions.HTTPError, zipfile.BadZipFile) as error:
-            status = _http_status(error)
-            message = f"{url}: {error or type(error).__name__}"
-            if status is not None and status not in _TRY_AGAIN:
-                raise UnpackError(message) from error
-            raise _Unreached(message) from error
-
-    tenacity.retry(
-        retry=tenacity.retry_if_exception_type(_Unreached),
-        stop=tenacity.stop_after_attempt(policy.attempts),
+    tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type((_TryAgain, ArchiveUnreachable)),
+        stop=lambda state: state.attempt_number >= _patience(state, policy),
         wait=tenacity.wait_exponential_jitter(policy.first_wait, policy.longest_wait, jitter=policy.first_wait),
         reraise=True,
-    )(guarded)()
+    )(_explained, attempt, url)
+
+
+def _patience(state: tenacity.RetryCallState, policy: RetryPolicy) -> int:
+    error = state.outcome.exception() if state.outcome else None
+    return policy.unreachable_attempts if isinstance(error, ArchiveUnreachable) else policy.attempts
+
+
+def _explained(attempt: Callable[[], None], url: str) -> None:
+    """Runs an attempt; turns what the libraries below raise into UnpackError, by what can be done about it."""
+    import remotezip
+    import urllib3
+
+    try:
+        attempt()
+    except remotezip.RangeNotSupported as error:
+        raise UnpackError(f"{url}: the server sends whole files only, not parts") from error
+    except (remotezip.RemoteZipError, urllib3.exceptions.HTTPError, zipfile.BadZipFile) as error:
+        status = _http_status(error)
+        if status is not None:
+            kind: type[UnpackError] = _TryAgain if status in TRY_AGAIN else UnpackError
+            raise kind(f"{url}: the server answers {status}") from error
+        if _never_connected(error):
+            raise ArchiveUnreachable(f"{url}: the server cannot be reached") from error
+        raise _TryAgain(f"{url}: {error or type(error).__name__}") from error
 
 
 @contextlib.contextmanager
-def _remote(url: str, archive_bytes: int, policy: RetryPolicy):  # type: ignore[no-untyped-def]
-    """A remotezip.RemoteZip (a zipfile.ZipFile) of the expected length."""
+def _remote(url: str, archive_bytes: int, policy: RetryPolicy) -> Iterator[zipfile.ZipFile]:
+    """The remote archive, after a look at its length."""
     import remotezip
 
     headers = {"User-Agent": f"splatbench/{importlib.metadata.version('splatbench')}", "Accept-Encoding": "identity"}
@@ -169,11 +181,19 @@ def _remote(url: str, archive_bytes: int, policy: RetryPolicy):  # type: ignore[
         yield archive
 
 
-def _http_status(error: BaseException | None) -> int | None:
-    """The HTTP status behind an error of remotezip, which keeps it only as the cause."""
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what led to it; remotezip keeps the first cause only so."""
     while error is not None:
-        response = getattr(error, "response", None)
-        if response is not None:
-            return int(response.status_code)
+        yield error
         error = error.__cause__ or error.__context__
-    return None
+
+
+def _http_status(error: BaseException) -> int | None:
+    responses = (getattr(cause, "response", None) for cause in _causes(error))
+    return next((int(response.status_code) for response in responses if response is not None), None)
+
+
+def _never_connected(error: BaseException) -> bool:
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+    return any(isinstance(cause, (NewConnectionError, ConnectTimeoutError)) for cause in _causes(error))
