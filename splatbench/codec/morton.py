@@ -77,7 +77,7 @@ def decode(data: memoryview, dtype: np.dtype, count: int) -> np.ndarray:
         rest = np.maximum((classes >> 1) - 1, 0)
         top = np.where(classes < 2, classes, 2 + (classes & 1)).astype(np.uint64)
         deltas = top << rest.astype(np.uint64) | bits.take(rest)
-        deltas[0] += last
+        deltas[:1] += last  # a slice wraps around silently; the next lines refuse it
         keys = np.cumsum(deltas)
         wrapped = keys[0] < last or (keys[1:] < keys[:-1]).any()
         if wrapped or (width < 32 and int(keys[-1]) >> (2 * width)):
