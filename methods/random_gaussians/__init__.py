@@ -26,7 +26,7 @@ class Config:
         ValueError: a sigma that is not positive.
     """
 
-    sigma: float = 0.5  # standard deviation in units of the mean spacing sqrt(HW / N)
+    sigma: float = 1.0  # standard deviation in units of the mean spacing sqrt(HW / N); ours: smaller leaves holes
 
     def __post_init__(self) -> None:
         if not (self.sigma > 0 and math.isfinite(self.sigma)):
