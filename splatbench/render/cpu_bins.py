@@ -1,0 +1,163 @@
+"""From Gaussians to sorted lists per tile (CPU renderer, first part).
+
+Coordinates in the kernels: the centre of pixel (row i, column j) is at (j, i); `centre` is what has to be taken off a
+mean to get there.
+
+Whitened coordinates. With the Cholesky factor of the covariance S a displacement d = (dx, dy) from the mean becomes
+
+    p = w11 dx,    q = w21 dx + w22 dy,    w = exp(-1/2 d^T S^-1 d) = 2^(-8 (p^2 + q^2)).
+
+They stay small wherever w matters, however thin the Gaussian, while the terms of d^T S^-1 d cancel.
+"""
+
+# mypy: disallow-untyped-defs=False
+from __future__ import annotations
+
+import math
+
+import numba as nb
+import numpy as np
+
+from .jit import kernel
+
+#: Pixels of a tile: the unit of work of one thread, small enough for the second-level cache.
+TILE_W, TILE_H = 64, 256
+#: In a tile Gaussians are visited in bands of rows, so that the pixels in use stay in the first-level cache.
+BAND = 8
+BANDS = TILE_H // BAND
+
+#: A pair counts where 8 (p^2 + q^2) <= log2(255), that is w >= 1/255.
+CUT = math.log2(255.0) / 8
+#: Covariances with det S <= DEGENERATE Sxx Syy are dropped: rounding has eaten the thin axis (ratio 1 : 2e6).
+DEGENERATE = 1e-12
+_SCALE = math.log2(math.e) / 16  # 8 (p^2 + q^2) = log2(e) / 2 d^T S^-1 d
+_REACH = 2.0 * math.log(255.0)  # squared half size of the outline's box per variance
+_MARGIN = 1e-4  # of that box, in pixels: the weight test decides, rounding must not
+
+#: What the pixel loops need of one Gaussian, in one cache line. x0 .. y1: box of pixels, inclusive; x0 > x1 where
+#: nothing is visible.
+RECORD = np.dtype(
+    [(name, "f8") for name in ("w11", "w21", "w22")]
+    + [(name, "f4") for name in ("mx", "my", "c0", "c1", "c2")]
+    + [(name, "i4") for name in ("x0", "x1", "y0", "y1")],
+    align=True,
+)
+assert RECORD.itemsize == 64
+
+
+@kernel(fastmath=False)  # a fused multiply-add would turn an exact 0 into a rounding error
+def _determinant(a, b, c):
+    return a * c - b * b
+
+
+@kernel
+def _prepare(records, first, last, means, shapes, conic, colors, height, width, centre, clip):
+    """Fills records[first:last]. `shapes` holds covariances (xx, xy, yy), or their inverses where `conic`."""
+    for i in range(first, last):
+        r = records[i]
+        sxx, sxy, syy = np.float64(shapes[i, 0]), np.float64(shapes[i, 1]), np.float64(shapes[i, 2])
+        det = _determinant(sxx, sxy, syy)
+        solid = (sxx > 0) & (det > DEGENERATE * sxx * syy)
+        if conic:
+            det = 1.0 / det
+            sxx, sxy, syy = syy * det, -sxy * det, sxx * det
+        hx, hy = math.sqrt(_REACH * sxx) + _MARGIN, math.sqrt(_REACH * syy) + _MARGIN
+        ux, uy = means[i, 0] - centre, means[i, 1] - centre
+        right, bottom = width - 1.0, height - 1.0
+        # false for NaN and infinity
+        seen = solid & (ux - hx <= right) & (ux + hx >= 0) & (uy - hy <= bottom) & (uy + hy >= 0)
+        r.x0, r.x1, r.y0, r.y1 = 1, 0, 0, 0
+        if not seen:
+            continue
+        x0, x1 = int(max(math.ceil(ux - hx), 0.0)), int(min(math.floor(ux + hx), right))
+        y0, y1 = int(max(math.ceil(uy - hy), 0.0)), int(min(math.floor(uy + hy), bottom))
+        if clip.shape[0] > 0:
+            x0, x1 = max(x0, clip[i, 0]), min(x1, clip[i, 1] - 1)
+            y0, y1 = max(y0, clip[i, 2]), min(y1, clip[i, 3] - 1)
+        if x0 > x1 or y0 > y1:
+            continue
+        sd = math.sqrt(det)
+        inverse = math.sqrt(_SCALE) / (math.sqrt(sxx) * sd)
+        r.w11, r.w21, r.w22 = sd * inverse, -sxy * inverse, sxx * inverse
+        r.mx, r.my = means[i, 0], means[i, 1]
+        r.c0, r.c1, r.c2 = colors[i, 0], colors[i, 1], colors[i, 2]
+        r.x0, r.x1, r.y0, r.y1 = x0, x1, y0, y1
+
+
+@kernel
+def _count(records, first, last, tiles_x, row_first, row_last, bins):
+    """Counts records[first:last] in each bin (tile, band of rows) of the tile rows row_first .. row_last - 1."""
+    bins[:] = 0
+    for i in range(first, last):
+        r = records[i]
+        if r.x0 <= r.x1:
+            for ty in range(max(r.y0 // TILE_H, row_first), min(r.y1 // TILE_H + 1, row_last)):
+                band = (ty - row_first) * tiles_x * BANDS + max(r.y0 - ty * TILE_H, 0) // BAND
+                for tx in range(r.x0 // TILE_W, r.x1 // TILE_W + 1):
+                    bins[band + tx * BANDS] += 1
+
+
+@kernel
+def _fill(records, first, last, tiles_x, row_first, row_last, bins, order):
+    """The same walk as `_count`, writing each Gaussian to the next place of its bins."""
+    for i in range(first, last):
+        r = records[i]
+        if r.x0 <= r.x1:
+            for ty in range(max(r.y0 // TILE_H, row_first), min(r.y1 // TILE_H + 1, row_last)):
+                band = (ty - row_first) * tiles_x * BANDS + max(r.y0 - ty * TILE_H, 0) // BAND
+                for tx in range(r.x0 // TILE_W, r.x1 // TILE_W + 1):
+                    place = bins[band + tx * BANDS]
+                    order[place] = i
+                    bins[band + tx * BANDS] = place + 1
+
+
+@kernel(parallel=True)
+def prepare(records, means, shapes, conic, colors, height, width, centre, clip, threads):
+    n = means.shape[0]
+    for t in nb.prange(threads):
+        first, last = n * t // threads, n * (t + 1) // threads
+        _prepare(records, first, last, means, shapes, conic, colors, height, width, centre, clip)
+
+
+@kernel(parallel=True)
+def count(records, tiles_x, row_first, row_last, bins):
+    """bins [threads, tiles * BANDS] int32: entries per thread and bin."""
+    n, threads = records.shape[0], bins.shape[0]
+    for t in nb.prange(threads):
+        _count(records, n * t // threads, n * (t + 1) // threads, tiles_x, row_first, row_last, bins[t])
+
+
+@kernel
+def offsets(bins, start):
+    """Turns counts into places: by bin, then by thread, so that the order does not depend on the number of threads.
+
+    start [tiles + 1]: first entry of each tile. Returns the number of entries.
+    """
+    total = 0
+    for k in range(bins.shape[1]):
+        if k % BANDS == 0:
+            start[k // BANDS] = total
+        for t in range(bins.shape[0]):
+            bins[t, k], total = total, total + bins[t, k]
+    start[-1] = total
+    return total
+
+
+@kernel(parallel=True)
+def fill(records, tiles_x, row_first, row_last, bins, order):
+    n, threads = records.shape[0], bins.shape[0]
+    for t in nb.prange(threads):
+        _fill(records, n * t // threads, n * (t + 1) // threads, tiles_x, row_first, row_last, bins[t], order)
+
+
+@kernel
+def own_tiles(start, t, threads):
+    """Tiles [a, b) of thread t: a fixed split by entries, so that a thread keeps meeting the same pixels."""
+    tiles = len(start) - 1
+    a = 0
+    while a < tiles and (start[a] + start[a + 1]) * threads < 2 * start[tiles] * t:
+        a += 1
+    b = a
+    while b < tiles and (start[b] + start[b + 1]) * threads < 2 * start[tiles] * (t + 1):
+        b += 1
+    return a, tiles if t == threads - 1 else b

@@ -1,0 +1,323 @@
+"""Pixel loops of blend `sum`, forward and backward (CPU renderer, second part).
+
+Pixels are stored in cells of 8 x 2, one vector per channel. A column of cells is a strip; inside a strip the cells that
+a Gaussian touches are contiguous. Sixteen Gaussians at a time are planned, strip by strip: which cells the outline
+{w >= 1/255} meets, and the whitened coordinates of the first of them, formed in float64 because they are differences
+of large numbers. Down a strip p stays and q grows by the same step, so a cell costs one polynomial and no recurrence.
+"""
+
+# mypy: disallow-untyped-defs=False
+from __future__ import annotations
+
+import math
+
+import numba as nb
+import numpy as np
+
+from .cpu_bins import CUT, TILE_H, TILE_W, own_tiles
+from .f32x16 import (
+    ceil,
+    cell_column,
+    cell_row,
+    divide,
+    floor,
+    fma,
+    load,
+    load_rgb,
+    maximum,
+    minimum,
+    narrow,
+    splat,
+    splat64,
+    sqrt,
+    store,
+    store_rgb,
+    totals,
+    weight,
+    widen,
+)
+from .jit import kernel
+
+CELL = 48  # floats: sixteen of each channel
+#: Floats from strip to strip of a tile; the odd cache line keeps strips out of each other's cache sets.
+PITCH = TILE_H // 2 * CELL + 16
+TILE_FLOATS = TILE_W // 8 * PITCH
+
+STRIPS = 16  # planned at once per Gaussian
+#: Rows of a plan, per strip: base column (of 8), p and q there; and first row, number of cells.
+_OFFSET, _P, _Q, _FLOATS = 0, 1, 2, 3
+_ROW, _CELLS, _INTS = 0, 1, 2
+PLAN_FLOATS, PLAN_INTS = STRIPS * _FLOATS * 16, STRIPS * _INTS * 16
+LANE_DOUBLES, _LANE_FLOATS = 5 * 16, 5 * 16
+_TILE_END, _PLAN_END = TILE_FLOATS, TILE_FLOATS + PLAN_FLOATS
+WORK_FLOATS = _PLAN_END + _LANE_FLOATS
+
+_REACH = np.float32(CUT * 1.0002)  # a slightly larger outline: the weight test decides
+_MARGIN = np.float32(1e-3)  # rows, against rounding of the outline
+_UNIT = 16 * math.log(2.0)
+_EVERY = 1 << 28  # more strips than any picture has
+_f32 = np.float32
+
+
+@kernel
+def _plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row1, skip, centre):
+    """Plans Gaussians ids[:m] in strips s_lo .. s_hi, rows row0 .. row1; lane i of every row is about ids[i].
+
+    Strips are counted from each Gaussian's first, after `skip`. Returns the largest number of strips left to visit.
+    """
+    strips = 0
+    for i in range(m):
+        r = records[ids[i]]
+        first = max(r.x0 >> 3, s_lo) + skip
+        ux, uy = np.float64(r.mx) - centre, np.float64(r.my) - centre
+        row = math.floor(uy)
+        doubles[i], doubles[16 + i], doubles[32 + i] = r.w11, r.w21, r.w22
+        doubles[48 + i], doubles[64 + i] = 8.0 * first - ux, row - uy
+        singles[i], singles[16 + i] = r.x0 - ux, r.x1 - ux
+        singles[32 + i], singles[48 + i] = max(r.y0, row0), min(r.y1, row1)
+        singles[64 + i] = row
+        strips = max(strips, min(r.x1 >> 3, s_hi) + 1 - first)
+    w11d, w21d, w22d = load(doubles, 0), load(doubles, 16), load(doubles, 32)
+    w11, w21, w22 = narrow(w11d), narrow(w21d), narrow(w22d)
+    leftd, aboved = load(doubles, 48), load(doubles, 64)
+    left, above = narrow(leftd), narrow(aboved)
+    x0, x1, y0, y1, row = load(singles, 0), load(singles, 16), load(singles, 32), load(singles, 48), load(singles, 64)
+    zero, reach = splat(_f32(0)), splat(_REACH)
+    inverse = divide(splat(_f32(1)), w22)
+    top = zero - divide(w21, w11) * sqrt(divide(reach, fma(w11, w11, w21 * w21)))  # dx of the outline's highest point
+    for j in range(min(strips, STRIPS)):
+        l, r = maximum(left, x0), minimum(left + _f32(7), x1)
+        du, dl = minimum(maximum(top, l), r), minimum(maximum(zero - top, l), r)
+        pu, pl = w11 * du, w11 * dl
+        up = (sqrt(maximum(reach - pu * pu, zero)) - w21 * du) * inverse - above
+        lo = (zero - sqrt(maximum(reach - pl * pl, zero)) - w21 * dl) * inverse - above
+        first = floor(maximum(row + ceil(lo - _MARGIN), y0) * _f32(0.5)) * _f32(2)
+        last = minimum(row + floor(up + _MARGIN), y1)
+        offset = minimum(maximum(floor((l + r) * _f32(0.5) - left + _f32(0.5)), zero), splat(_f32(7)))
+        dx, dy = leftd + widen(offset), aboved + widen(first - row)
+        at = j * 16 * _FLOATS
+        store(floats, at + 16 * _OFFSET, offset)
+        store(floats, at + 16 * _P, narrow(w11d * dx))
+        store(floats, at + 16 * _Q, narrow(fma(w21d, dx, w22d * dy)))
+        at = j * 16 * _INTS
+        store(ints, at + 16 * _ROW, first)
+        store(ints, at + 16 * _CELLS, floor((last - first) * _f32(0.5)) + _f32(1))
+        left = left + _f32(8)
+        leftd = leftd + splat64(8.0)
+    return strips
+
+
+@kernel
+def _scatter(i, r, floats, ints, s_lo, s_hi, row0, tile):
+    """Adds one Gaussian, lane i of the plan, to the cells of a tile."""
+    first, last = max(r.x0 >> 3, s_lo), min(r.x1 >> 3, s_hi)
+    w11, w21, w22 = splat(r.w11), splat(r.w21), splat(r.w22)
+    c0, c1, c2 = splat(r.c0), splat(r.c1), splat(r.c2)
+    step, cut = w22 + w22, splat(_f32(CUT))
+    down = cell_row() * w22
+    for j in range(last - first + 1):
+        at = j * 16 * _INTS + i
+        cells, row = ints[at + 16 * _CELLS], ints[at + 16 * _ROW]
+        if cells <= 0:
+            continue
+        at = j * 16 * _FLOATS + i
+        x = cell_column() - floats[at + 16 * _OFFSET]
+        p = fma(x, w11, splat(floats[at + 16 * _P]))
+        q0 = fma(x, w21, down + floats[at + 16 * _Q])
+        pp, k = p * p, splat(_f32(0))
+        place = (first + j - s_lo) * PITCH + ((row - row0) >> 1) * CELL
+        for _ in range(cells):
+            q = fma(k, step, q0)
+            w = weight(fma(q, q, pp), cut)
+            store(tile, place, fma(w, c0, load(tile, place)))
+            store(tile, place + 16, fma(w, c1, load(tile, place + 16)))
+            store(tile, place + 32, fma(w, c2, load(tile, place + 32)))
+            k = k + _f32(1)
+            place += CELL
+
+
+@kernel
+def _write_tile(tile, image, x_lo, x_hi, row0, row1, image_row0):
+    """Cells of a tile to columns x_lo .. x_hi and rows row0 .. row1 of the image, whose first row is image_row0."""
+    width = image.shape[1]
+    flat = image.reshape(-1)
+    for y in range(row0, row1 + 1, 2):
+        for s in range(x_lo >> 3, (x_hi >> 3) + 1):
+            p = (s - (x_lo >> 3)) * PITCH + ((y - row0) >> 1) * CELL
+            if 8 * s + 8 <= width and y < row1:
+                at = ((y - image_row0) * width + 8 * s) * 3
+                store_rgb(flat, at, at + 3 * width, load(tile, p), load(tile, p + 16), load(tile, p + 32))
+                continue
+            for r in range(min(2, row1 + 1 - y)):
+                for i in range(min(8, width - 8 * s)):
+                    for c in range(3):
+                        image[y - image_row0 + r, 8 * s + i, c] = tile[p + 16 * c + 8 * r + i]
+
+
+@kernel
+def _draw(t, threads, records, order, start, tiles_x, row_first, centre, tile, scratch, image):
+    """Draws the tiles of thread t; the first row of `image` is the first of tile row `row_first`."""
+    floats, ints, doubles, singles = scratch
+    height, width, _ = image.shape
+    top = row_first * TILE_H
+    a, b = own_tiles(start, t, threads)
+    for k in range(a, b):
+        row0, x_lo = top + k // tiles_x * TILE_H, k % tiles_x * TILE_W
+        row1, x_hi = min(row0 + TILE_H, top + height) - 1, min(x_lo + TILE_W, width) - 1
+        s_lo, s_hi = x_lo >> 3, x_hi >> 3
+        tile[:] = 0
+        for e in range(start[k], start[k + 1], 16):
+            m = min(16, start[k + 1] - e)
+            ids = order[e : e + m]
+            _plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row1, 0, centre)
+            for i in range(m):
+                _scatter(i, records[ids[i]], floats, ints, s_lo, s_hi, row0, tile)
+        _write_tile(tile, image, x_lo, x_hi, row0, row1, top)
+
+
+@kernel(parallel=True)
+def draw(records, order, start, tiles_x, row_first, centre, work, ints, doubles, image):
+    """The picture of the sorted Gaussians: rows row_first * TILE_H ... of it, float32 [h, W, 3].
+
+    work [threads, WORK_FLOATS] float32, ints [threads, PLAN_INTS] int32, doubles [threads, LANE_DOUBLES]: scratch.
+    """
+    threads = ints.shape[0]
+    for t in nb.prange(threads):
+        tile, floats, singles = work[t, :_TILE_END], work[t, _TILE_END:_PLAN_END], work[t, _PLAN_END:]
+        scratch = floats, ints[t], doubles[t], singles
+        _draw(t, threads, records, order, start, tiles_x, row_first, centre, tile, scratch, image)
+
+
+@kernel
+def _read_rows(grad, cells, first, last):
+    """Rows first .. last - 1 (`first` even) of grad [H, W, 3] to strips of cells, zero outside the image."""
+    height, width, _ = grad.shape
+    pitch = (height + 1) // 2 * CELL + 16
+    flat = grad.reshape(-1)
+    for y in range(first, last, 2):
+        for s in range((width + 7) // 8):
+            p = s * pitch + (y >> 1) * CELL
+            if y + 1 < height and 8 * s + 8 <= width:
+                at = (y * width + 8 * s) * 3
+                r, g, b = load_rgb(flat, at, at + 3 * width)
+                store(cells, p, r)
+                store(cells, p + 16, g)
+                store(cells, p + 32, b)
+                continue
+            for i in range(16):
+                inside = y + (i >> 3) < height and 8 * s + (i & 7) < width
+                for c in range(3):
+                    cells[p + 16 * c + i] = grad[y + (i >> 3), 8 * s + (i & 7), c] if inside else _f32(0)
+
+
+@kernel(parallel=True)
+def read_gradient(grad, cells, threads):
+    """grad [H, W, 3] to strips of cells."""
+    pairs = (grad.shape[0] + 1) // 2
+    for t in nb.prange(threads):
+        _read_rows(grad, cells, pairs * t // threads * 2, min(pairs * (t + 1) // threads * 2, grad.shape[0]))
+
+
+@kernel
+def _gather(i, r, floats, ints, skip, cells, pitch, sums):
+    """Sums over the pairs of one Gaussian, lane i of the plan, in at most STRIPS strips after `skip`.
+
+    With G = dL/dpixel, u = w (G . colour): sums[:8] = sum of u p, u q, u p^2, u p q, u q^2, w G (three channels).
+    """
+    first, last = (r.x0 >> 3) + skip, r.x1 >> 3
+    w11, w21, w22 = splat(r.w11), splat(r.w21), splat(r.w22)
+    c0, c1, c2 = splat(r.c0), splat(r.c1), splat(r.c2)
+    step, cut, zero = w22 + w22, splat(_f32(CUT)), splat(_f32(0))
+    down = cell_row() * w22
+    a0 = a1 = a2 = up = uq = upp = upq = uqq = zero
+    for j in range(min(last - first + 1, STRIPS)):
+        at = j * 16 * _INTS + i
+        left, row = ints[at + 16 * _CELLS], ints[at + 16 * _ROW]
+        if left <= 0:
+            continue
+        at = j * 16 * _FLOATS + i
+        x = cell_column() - floats[at + 16 * _OFFSET]
+        p = fma(x, w11, splat(floats[at + 16 * _P]))
+        q0 = fma(x, w21, down + floats[at + 16 * _Q])
+        pp, k, s0, sq, st = p * p, zero, zero, zero, zero
+        place = (first + j) * pitch + (row >> 1) * CELL
+        for _ in range(left):
+            q = fma(k, step, q0)
+            t = fma(q, q, pp)
+            w = weight(t, cut)
+            g0, g1, g2 = load(cells, place), load(cells, place + 16), load(cells, place + 32)
+            a0, a1, a2 = fma(w, g0, a0), fma(w, g1, a1), fma(w, g2, a2)
+            u = w * fma(g0, c0, fma(g1, c1, g2 * c2))
+            s0, sq, st = s0 + u, fma(u, q, sq), fma(u, t, st)
+            k = k + _f32(1)
+            place += CELL
+        up, uq = fma(p, s0, up), uq + sq
+        upp, upq, uqq = fma(pp, s0, upp), fma(p, sq, upq), uqq + (st - pp * s0)
+    store(sums, 0, totals(up, uq, upp, upq, uqq, a0, a1, a2))
+
+
+@kernel
+def _differentiate(r, conic, s, n, grad_means, grad_shapes, grad_colors):
+    """From the sums s of `_gather` to the gradients of Gaussian n.
+
+    t = p^2 + q^2 enters as 2^(-8 t), and d^T S^-1 d = 16 ln 2 t: with W = [[w11, 0], [w21, w22]] the gradient of the
+    mean is 16 ln 2 W^T sum(u (p, q)), that of S is 1/2 (16 ln 2)^2 W^T R W with R = sum(u (p, q) (p, q)^T), and that
+    of S^-1 is -1/2 W^-1 R W^-T. The off-diagonal element is one parameter and stands twice in the matrix.
+    """
+    grad_means[n, 0] = _UNIT * (r.w11 * s[0] + r.w21 * s[1])
+    grad_means[n, 1] = _UNIT * r.w22 * s[1]
+    if conic:
+        slope = r.w21 / r.w11
+        grad_shapes[n, 0] = -0.5 * s[2] / (r.w11 * r.w11)
+        grad_shapes[n, 1] = -(s[3] - slope * s[2]) / (r.w11 * r.w22)
+        grad_shapes[n, 2] = -0.5 * (s[4] - 2 * slope * s[3] + slope * slope * s[2]) / (r.w22 * r.w22)
+    else:
+        h = 0.5 * _UNIT * _UNIT
+        grad_shapes[n, 0] = h * (r.w11 * r.w11 * s[2] + 2 * r.w11 * r.w21 * s[3] + r.w21 * r.w21 * s[4])
+        grad_shapes[n, 1] = 2 * h * r.w22 * (r.w11 * s[3] + r.w21 * s[4])
+        grad_shapes[n, 2] = h * r.w22 * r.w22 * s[4]
+    for c in range(3):
+        grad_colors[n, c] = s[5 + c]
+
+
+@kernel
+def _collect(t, threads, records, order, start, tiles_x, centre, conic, height, cells, scratch, sums, ids, out):
+    """Gradients of the Gaussians whose first pixel is in a tile of thread t: each is summed by one thread alone."""
+    floats, ints, doubles, singles = scratch
+    grad_means, grad_shapes, grad_colors = out
+    pitch = (height + 1) // 2 * CELL + 16
+    moments = np.zeros((16, 8), np.float64)
+    a, b = own_tiles(start, t, threads)
+    for tile in range(a, b):
+        m = 0
+        for e in range(start[tile], start[tile + 1]):
+            n = order[e]
+            if records[n].y0 // TILE_H * tiles_x + records[n].x0 // TILE_W == tile:
+                ids[m] = n
+                m += 1
+            if m < 16 and e + 1 < start[tile + 1]:
+                continue
+            moments[:] = 0
+            skip, widest = 0, 1
+            while skip < widest:
+                left = _plan(floats, ints, doubles, singles, records, ids, m, 0, _EVERY, 0, height - 1, skip, centre)
+                widest = skip + left
+                for i in range(m):
+                    _gather(i, records[ids[i]], floats, ints, skip, cells, pitch, sums)
+                    for k in range(8):
+                        moments[i, k] += sums[k]
+                skip += STRIPS
+            for i in range(m):
+                _differentiate(records[ids[i]], conic, moments[i], ids[i], grad_means, grad_shapes, grad_colors)
+            m = 0
+
+
+@kernel(parallel=True)
+def collect(records, order, start, tiles_x, centre, conic, height, cells, work, ints, doubles, out):
+    """out: gradients (means [N, 2] f32, shapes [N, 3], colours [N, 3] f32), zero on entry. Scratch as for `draw`."""
+    threads = ints.shape[0]
+    for t in nb.prange(threads):
+        floats, singles = work[t, _TILE_END:_PLAN_END], work[t, _PLAN_END:]
+        scratch = floats, ints[t], doubles[t], singles
+        sums, ids = work[t, :16], np.empty(16, np.int32)
+        _collect(t, threads, records, order, start, tiles_x, centre, conic, height, cells, scratch, sums, ids, out)
