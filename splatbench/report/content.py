@@ -1,0 +1,355 @@
+"""The tables of a report: results per data set and track, controls, papers, failures, per-image rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from splatbench.metrics import REGISTRY
+from splatbench.record import Record
+from splatbench.report.aggregate import TARGET_TOLERANCE, Row, metric_names, snapshot_label
+from splatbench.report.labels import (
+    COLUMN_TITLES,
+    MISSING,
+    QUANTITIES,
+    budget_label,
+    count,
+    heading,
+    meaning,
+    number,
+    signed,
+)
+from splatbench.report.settings import ReportSettings
+from splatbench.report.tables import Cell, Column, Table, text_cell
+from splatbench.report.verdict import Comparison, setting, tolerances_text
+
+TRACK_TITLES = {"gaussians": "equal Gaussians", "bytes": "equal bytes", "controls": "controls"}
+
+#: Quantities shown in tables of means, after the metrics.
+_SHOWN = ("bpp", "nominal_bpp", "encode_seconds", "decode_seconds", "peak_memory_mib")
+
+
+def slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
+
+
+def dataset_ids(datasets: Iterable[str]) -> dict[str, str]:
+    """Data set -> a name for files and anchors; two data sets never share one."""
+    found: dict[str, str] = {}
+    for dataset in dict.fromkeys(datasets):
+        identity, number = slug(dataset), 2
+        while identity in found.values():
+            identity, number = f"{slug(dataset)}-{number}", number + 1
+        found[dataset] = identity
+    return found
+
+
+# -- means -------------------------------------------------------------------------------------------------------------
+
+
+def result_tables(rows: Sequence[Row], settings: ReportSettings) -> list[Table]:
+    """One table per data set and track, controls last; never two tracks in one table."""
+    tables = []
+    for dataset, identity in dataset_ids(row.record.dataset for row in rows).items():
+        for track, title in TRACK_TITLES.items():
+            chosen = [row for row in rows if row.record.dataset == dataset and row.track == track]
+            if chosen:
+                table = _means_table(f"{identity}-{track}", f"{dataset}: {title}", chosen, settings)
+                tables.append(replace(table, dataset=dataset, track=track))
+    return tables
+
+
+def _means_table(identity: str, title: str, rows: list[Row], settings: ReportSettings) -> Table:
+    metrics = metric_names([row.record for row in rows])
+    shared = settings.rank_by
+    columns = [
+        Column("rank", "Rank", True),
+        Column("method", "Method"),
+        Column("column", "Column"),
+        Column("budget", "Budget"),
+        Column("seed", "Seed", True),
+        Column("iterations", "Iterations", True),
+        Column("n", "N", True, meaning("n_actual")),
+        *(Column(name, heading(name), True, meaning(name)) for name in metrics),
+        Column(
+            f"{shared}_common",
+            f"{_title(shared)} on shared images",
+            True,
+            "mean over the images that all ranked rows have",
+        ),
+        *(Column(name, heading(name), True, meaning(name)) for name in _SHOWN),
+        Column("images", "Images", True, "results of images in the experiment"),
+        Column("device", "Device"),
+        Column("note", "Remarks"),
+    ]
+    several_seeds = len({row.record.seed for row in rows}) > 1
+    several_devices = len({row.devices for row in rows}) > 1
+    best = _best_values(rows, metrics)
+    partial = any(row.common and row.common != len(row.images) for row in rows)
+    body = []
+    for row in rows:
+        cells = [
+            _rank_cell(row, rows),
+            text_cell(row.label),
+            text_cell(COLUMN_TITLES[row.record.column]),
+            text_cell(row.budget),
+            Cell(str(row.record.seed), row.record.seed if several_seeds else None),
+            Cell(MISSING if row.iterations is None else count(row.iterations), row.iterations),
+            _mean_cell(row, "n_actual", settings),
+            *(_mean_cell(row, name, settings, best) for name in metrics),
+            Cell(number(row.common_mean, shared, settings.decimals), row.common_mean if partial else None),
+            *(_mean_cell(row, name, settings) for name in _SHOWN),
+            Cell(f"{len(row.images)} of {row.total}", f"{len(row.images)} of {row.total}", _completeness(row)),
+            Cell(", ".join(row.devices), ", ".join(row.devices) if several_devices else None),
+            text_cell(_remarks(row)),
+        ]
+        body.append(cells)
+    table = Table(identity, title, columns, body, _means_notes(rows, settings))
+    return table.without_empty_columns(keep=("method", "column", "budget", "n", *metrics))
+
+
+def _title(name: str) -> str:
+    return REGISTRY[name].title if name in REGISTRY else name
+
+
+def _completeness(row: Row) -> str:
+    return "" if len(row.images) == row.total else "partial"
+
+
+def _rank_cell(row: Row, rows: list[Row]) -> Cell:
+    if row.rank is None:
+        return Cell(MISSING, None, "muted", row.unranked or "")
+    equals = [r for r in rows if r.rank == row.rank and r.target == row.target and r.track == row.track]
+    hint = f"of {row.rank_of} with {row.target}, on {row.common} images"
+    return Cell(f"{row.rank}{'=' if len(equals) > 1 else ''}", row.rank, "best" if row.rank == 1 else "", hint)
+
+
+def _best_values(rows: list[Row], metrics: list[str]) -> set[tuple[int, str]]:
+    """Best ranked value per target and metric, to be set in bold; only where rows have the same images."""
+    found: set[tuple[int, str]] = set()
+    for target in {row.target for row in rows}:
+        ranked = [row for row in rows if row.target == target and row.rank is not None]
+        for name in metrics:
+            values = {id(row): row.means[name] for row in ranked if name in row.means}
+            if len(values) < 2 or len({row.images for row in ranked}) > 1:
+                continue
+            lower = name in REGISTRY and REGISTRY[name].direction == "lower"
+            extreme = min(values.values()) if lower else max(values.values())
+            found |= {(identity, name) for identity, value in values.items() if value == extreme}
+    return found
+
+
+def _mean_cell(row: Row, name: str, settings: ReportSettings, best: Iterable[tuple[int, str]] = ()) -> Cell:
+    value = row.means.get(name)
+    if value is None:
+        reasons = row.not_run.get(name, ())
+        return Cell("not run" if reasons and row.images else MISSING, None, "muted", "; ".join(reasons))
+    text = number(value, name, settings.decimals)
+    hint = ""
+    if name in row.spreads and name not in ("n_actual", "bytes"):
+        values = row.values[name].values()
+        low, high = (number(v, name, settings.decimals) for v in (min(values), max(values)))
+        hint = f"± {number(row.spreads[name], name, settings.decimals)} over {row.counts[name]} images, {low} to {high}"
+    if row.counts[name] != len(row.images):
+        text += f" ({row.counts[name]} of {len(row.images)})"
+    return Cell(text, value, "best" if (id(row), name) in set(best) else "", hint)
+
+
+def _remarks(row: Row) -> str:
+    parts = [f"{status.replace('_', ' ')}: {n}" for status, n in row.statuses.items()]
+    if row.rank is None and row.unranked and row.track != "controls":
+        parts.append(f"not ranked: {row.unranked}")
+    return "; ".join(parts)
+
+
+def _means_notes(rows: list[Row], settings: ReportSettings) -> list[str]:
+    notes = ["Means are arithmetic means of per-image values over the images that succeeded; “n of N” counts these."]
+    if any(row.rank is not None for row in rows):
+        notes.append(
+            f"Ranked by {_title(settings.rank_by)} among rows with the same budget, on the images that all of these "
+            f"rows have. A row more than {100 * TARGET_TOLERANCE:g} % off its target on any image is not ranked."
+        )
+    commons = {(row.target, row.common) for row in rows if row.rank is not None and row.common != row.total}
+    notes += [f"{target}: ranked on {n} shared images." for target, n in sorted(commons)]
+    if any("nominal_bpp" in row.means for row in rows):
+        notes.append("Real rates are lengths of files; nominal rates are the papers' formulas and no file's size.")
+    return notes
+
+
+# -- papers ------------------------------------------------------------------------------------------------------------
+
+
+def paper_table(identity: str, comparisons: Sequence[Comparison], settings: ReportSettings) -> Table:
+    """One paper's table beside ours, value by value."""
+    first = comparisons[0]
+    columns = [
+        Column("method", "Method"),
+        Column("setting", "Paper's setting"),
+        Column("metric", "Metric"),
+        Column("paper", "Paper", True),
+        Column("published", "As published", True, "ours, with the published behaviour, known errors included"),
+        Column("corrected", "Corrected", True, "ours, with the exact mathematics"),
+        Column("ours", "Ours", True),
+        Column("deviation", "Deviation", True, "ours minus the paper's; of the as-published column where there is one"),
+        Column("verdict", "Verdict"),
+        Column("reason", "Why"),
+    ]
+    rows = [_paper_row(comparison, settings) for comparison in comparisons]
+    title = f"{first.reference.title}: {first.table.table}, {first.table.dataset}"
+    if first.table.table in first.reference.title:
+        title = first.reference.title
+    return Table(identity, title, columns, rows, _paper_notes(comparisons)).without_empty_columns(
+        keep=("paper", "published", "corrected", "deviation", "verdict")
+    )
+
+
+def _paper_row(comparison: Comparison, settings: ReportSettings) -> list[Cell]:
+    metric = comparison.metric
+    name = "encode_seconds" if metric == "seconds" else metric
+    marks = ("*" if not comparison.confirmed else "") + ("†" if comparison.paper.second_hand else "")
+    verdict = comparison.verdict
+    return [
+        text_cell(comparison.family or comparison.paper.family),
+        text_cell(setting(comparison), hint=comparison.paper.note),
+        text_cell(heading(name)),
+        Cell(number(comparison.value, name, settings.decimals) + marks, comparison.value, "paper"),
+        *(
+            Cell(number(comparison.ours(c), name, settings.decimals), comparison.ours(c))
+            for c in ("published", "corrected", "ours")
+        ),
+        Cell(signed(comparison.deviation, name, settings.decimals), comparison.deviation, hint=_basis(comparison)),
+        text_cell(verdict.kind, kind=slug(verdict.kind)),
+        text_cell(verdict.reason),
+    ]
+
+
+def _basis(comparison: Comparison) -> str:
+    return f"of the column “{COLUMN_TITLES[comparison.basis]}”" if comparison.basis else ""
+
+
+def _paper_notes(comparisons: Sequence[Comparison]) -> list[str]:
+    first = comparisons[0]
+    place = first.table.table + (f", page {first.table.page}" if first.table.page else "")
+    notes = [f"Paper: {first.reference.source.citation}, {place}.", *first.table.protocol]
+    bases = {comparison.basis for comparison in comparisons} - {None}
+    if bases:
+        notes.append(
+            "Deviation and verdict are of the as-published column where it was run, else of the corrected one. "
+            f"Reproduced means within: {tolerances_text(c.metric for c in comparisons)}."
+        )
+    notes += list(dict.fromkeys(f"{c.paper.family}: {c.paper.note}" for c in comparisons if c.paper.note))
+    if any(not c.confirmed for c in comparisons):
+        notes.append("* The transcription of this value is unconfirmed.")
+    if any(c.paper.second_hand for c in comparisons):
+        notes.append("† Not reported by the method's own authors.")
+    return notes
+
+
+# -- failures and raw rows ---------------------------------------------------------------------------------------------
+
+
+def failure_table(rows: Sequence[Row]) -> Table | None:
+    """Every result that is missing, with the reason; None where nothing is."""
+    columns = [
+        Column("dataset", "Data set"),
+        Column("method", "Method"),
+        Column("column", "Column"),
+        Column("budget", "Budget"),
+        Column("status", "Status"),
+        Column("images", "Images", True),
+        Column("reason", "Reason, and what to do"),
+        Column("names", "Which"),
+    ]
+    body = [
+        [
+            text_cell(row.record.dataset),
+            text_cell(row.label),
+            text_cell(COLUMN_TITLES[row.record.column]),
+            text_cell(row.budget),
+            text_cell(status.replace("_", " "), kind="worse" if status != "not_run" else "muted"),
+            Cell(count(len(images)), len(images)),
+            text_cell(reason),
+            Cell(_some(images), ", ".join(images)),
+        ]
+        for row in rows
+        for (status, reason), images in row.reasons.items()
+    ]
+    return Table("failures", "Failures and results that were not run", columns, body) if body else None
+
+
+def metrics_not_run_table(records: Sequence[Record]) -> Table | None:
+    """Metrics that were asked for and are missing, by reason; None where all were run."""
+    missing: dict[tuple[str, str, str], list[str]] = {}
+    for record in records:
+        for name, reason in record.metrics_not_run.items():
+            missing.setdefault((record.dataset, name, reason), []).append(record.image)
+    columns = [
+        Column("dataset", "Data set"),
+        Column("metric", "Metric"),
+        Column("results", "Results", True),
+        Column("reason", "Reason, and what to do"),
+        Column("names", "Images"),
+    ]
+    body = [
+        [
+            text_cell(dataset),
+            text_cell(_title(name)),
+            Cell(count(len(images)), len(images)),
+            text_cell(reason),
+            Cell(_some(list(dict.fromkeys(images))), ", ".join(dict.fromkeys(images))),
+        ]
+        for (dataset, name, reason), images in missing.items()
+    ]
+    return Table("metrics-not-run", "Metrics that were not run", columns, body) if body else None
+
+
+def _some(names: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def image_table(identity: str, records: Sequence[Record], settings: ReportSettings) -> Table:
+    """Every record of a data set (all of the same), nothing averaged."""
+    metrics = metric_names(records)
+    shown = ("n_actual", *metrics, *_SHOWN)
+    columns = [
+        Column("image", "Image"),
+        Column("method", "Method"),
+        Column("column", "Column"),
+        Column("budget", "Budget"),
+        Column("snapshot", "Snapshot"),
+        Column("seed", "Seed", True),
+        *(Column(name, heading(name), True, meaning(name)) for name in shown),
+        Column("status", "Status"),
+    ]
+    snapshots = len({record.snapshot for record in records}) > 1
+    seeds = len({record.seed for record in records}) > 1
+    body = []
+    for record in sorted(records, key=lambda r: r.image):
+        values = {**record.metrics, **{name: getattr(record, name) for name in QUANTITIES}}
+        body.append(
+            [
+                text_cell(record.image),
+                text_cell(record.family or record.title or record.entry),
+                text_cell(COLUMN_TITLES[record.column]),
+                text_cell(budget_label(record.budget)),
+                Cell(snapshot_label(record.snapshot), record.snapshot if snapshots else None),
+                Cell(str(record.seed), record.seed if seeds else None),
+                *(
+                    Cell(
+                        number(values.get(n), n, settings.decimals),
+                        values.get(n),
+                        hint=record.metrics_not_run.get(n, ""),
+                    )
+                    for n in shown
+                ),
+                Cell(record.status.replace("_", " "), record.status, _status_kind(record), record.reason or ""),
+            ]
+        )
+    dataset = records[0].dataset
+    return Table(identity, f"{dataset}: every image", columns, body, dataset=dataset).without_empty_columns()
+
+
+def _status_kind(record: Record) -> str:
+    return {"ok": "", "not_run": "muted"}.get(record.status, "worse")

@@ -1,0 +1,139 @@
+"""A table once, written as Markdown, CSV and LaTeX (and by the page's template as HTML)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import dataclass, field, replace
+
+from tabulate import tabulate
+
+#: Characters that LaTeX's standard fonts lack, after escaping.
+_LATEX = {
+    "\u202f": r"\,",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "−": r"$-$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "≤": r"$\leq$",
+    "²": r"$^2$",
+    "–": "--",
+    "†": r"\textdagger{}",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a person reads, and the unrounded value for a program (None: nothing there)."""
+
+    text: str
+    value: float | int | str | None = None
+    kind: str = ""  # a style: "reproduced", "worse", "muted", "best" ...
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    key: str  # heading of the CSV
+    heading: str
+    numeric: bool = False
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns, rows of cells, and the sentences that must stand below."""
+
+    id: str
+    title: str
+    columns: list[Column]
+    rows: list[list[Cell]]
+    notes: list[str] = field(default_factory=list)
+    dataset: str = ""
+    track: str = ""
+
+    def without_empty_columns(self, keep: tuple[str, ...] = ()) -> Table:
+        """The table less the columns in which no row has a value."""
+        used = [
+            i
+            for i, column in enumerate(self.columns)
+            if column.key in keep or any(row[i].value not in (None, "") for row in self.rows)
+        ]
+        return replace(
+            self, columns=[self.columns[i] for i in used], rows=[[row[i] for i in used] for row in self.rows]
+        )
+
+
+def text_cell(text: str, kind: str = "", hint: str = "") -> Cell:
+    return Cell(text, text, kind, hint)
+
+
+def to_markdown(table: Table, level: int = 3) -> str:
+    """GitHub Markdown: heading, table, notes. Names cannot break out of their cells."""
+    heading = f"{'#' * level} {_markdown(table.title)}\n"
+    body = tabulate(
+        [[_markdown(cell.text) for cell in row] for row in table.rows],
+        headers=[_markdown(column.heading) for column in table.columns],
+        tablefmt="pipe",
+        colalign=["right" if column.numeric else "left" for column in table.columns] if table.rows else None,
+        disable_numparse=True,
+    )
+    notes = "\n".join(f"- {_markdown(note)}" for note in table.notes)
+    return f"{heading}\n{body}\n" + (f"\n{notes}\n" if notes else "")
+
+
+def _markdown(text: str) -> str:
+    text = re.sub(r"\s*[\r\n]+\s*", " ", text)
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\|*_`\[\]])", r"\\\1", text)
+
+
+def to_csv(table: Table) -> str:
+    """Comma-separated, unrounded values, one heading line."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([column.key for column in table.columns])
+    writer.writerows([["" if cell.value is None else cell.value for cell in row] for row in table.rows])
+    return buffer.getvalue()
+
+
+def to_latex(table: Table) -> str:
+    """A floating table in the booktabs style (`\\usepackage{booktabs}`); all text is escaped."""
+    body = tabulate(
+        [[cell.text for cell in row] for row in table.rows],
+        headers=[column.heading for column in table.columns],
+        tablefmt="latex_booktabs",
+        colalign=["right" if column.numeric else "left" for column in table.columns] if table.rows else None,
+        disable_numparse=True,
+    )
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape_latex(table.title)}}}",
+        rf"\label{{tab:{re.sub('[^A-Za-z0-9-]', '-', table.id)}}}",
+        _latex_symbols(body),
+        *(rf"\par\footnotesize {escape_latex(note)}" for note in table.notes),
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX prints as it is."""
+    special = {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        **{character: rf"\{character}" for character in "&%$#_{}"},
+    }
+    return _latex_symbols("".join(special.get(character, character) for character in " ".join(text.split())))
+
+
+def _latex_symbols(text: str) -> str:
+    for character, replacement in _LATEX.items():
+        text = text.replace(character, replacement)
+    return text

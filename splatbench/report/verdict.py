@@ -1,0 +1,247 @@
+"""Ours against the papers: which row of ours stands beside a paper's, the deviation, and what may be said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from splatbench.metrics import RATES, REGISTRY
+from splatbench.report.aggregate import Row, snapshot_label
+from splatbench.report.labels import count, heading, target_label
+from splatbench.report.reference import Reference, ReferenceRow, ReferenceTable
+from splatbench.report.settings import TableSettings
+
+VerdictKind = Literal["reproduced", "better", "worse", "not comparable", "not run"]
+
+#: Largest |ours - paper| that still counts as reproduced, in the metric's unit. The papers print two decimals of PSNR
+#: and three of the others; implementations and machines differ by a few hundredths of a dB with everything else equal.
+TOLERANCES = {
+    "psnr": 0.10,
+    "psnr_u8": 0.10,
+    "ssim": 0.005,
+    "ms_ssim": 0.005,
+    "lpips_alex": 0.01,
+    "lpips_vgg": 0.01,
+    "lpips_squeeze": 0.01,
+    "flip": 0.01,
+    "bpp": 0.05,
+    "nominal_bpp": 0.05,
+}
+
+#: The papers print counts in thousands: 28k stands for anything within this of 28000.
+COUNT_TOLERANCE = 0.02
+
+#: Which of our columns claims to repeat the paper, in this order.
+_COLUMN_ORDER = ("published", "corrected", "ours")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What may be said, and why where that is not obvious."""
+
+    kind: VerdictKind
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.reason}" if self.reason else self.kind
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One value of a paper beside ours.
+
+    Attributes:
+        family: ours; empty where the experiment has no such method.
+        rows: our column ("published", "corrected", "ours") -> the row it is taken from.
+        basis: the column that deviation and verdict are of.
+        deviation: ours minus the paper's, in the metric's unit.
+    """
+
+    reference: Reference
+    table: ReferenceTable
+    paper: ReferenceRow
+    family: str
+    metric: str
+    value: float
+    rows: dict[str, Row]
+    basis: str | None
+    deviation: float | None
+    verdict: Verdict
+
+    def ours(self, column: str) -> float | None:
+        """Our mean of the metric in one of our columns."""
+        row = self.rows.get(column)
+        return None if row is None else row.means.get(_our_column(self.metric))
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the transcription of the paper's value is beyond doubt."""
+        return self.paper.confidence in ("printed", "second_hand") and self.metric not in self.paper.unconfirmed
+
+
+def _our_column(metric: str) -> str:
+    return "encode_seconds" if metric == "seconds" else metric
+
+
+def judge(metric: str, paper: float, ours: float, obstacles: Sequence[str] = ()) -> Verdict:
+    """The verdict on two values of a metric.
+
+    Args:
+        obstacles: differences of setting; any of them makes the values not comparable.
+    """
+    if obstacles:
+        return Verdict("not comparable", "; ".join(obstacles))
+    deviation = ours - paper
+    # 26.98 - 26.88 is a little more than 0.1 in floating point.
+    if abs(deviation) <= TOLERANCES[metric] + 1e-9:
+        return Verdict("reproduced")
+    direction = (REGISTRY.get(metric) or RATES[metric]).direction
+    return Verdict("better" if (deviation > 0) == (direction == "higher") else "worse")
+
+
+def is_variant(family: str, paper_family: str, families: dict[str, str]) -> bool:
+    """Whether our family stands in the paper's row: named so in the settings, the same name, or "name (variant)"."""
+    if family in families:
+        return families[family] == paper_family
+    return family == paper_family or family.startswith(f"{paper_family} (")
+
+
+def obstacles(paper: ReferenceRow, table: ReferenceTable, row: Row) -> list[str]:
+    """Differences of setting between a paper's row and ours, as sentences."""
+    found = []
+    if not _same_budget(paper, row):
+        found.append(f"{_count_text(row)} here, {paper.label} in the paper")
+    if paper.iterations is not None and row.iterations != paper.iterations:
+        here = "varying iterations" if row.iterations is None else f"{count(row.iterations)} iterations"
+        found.append(f"{here} here, {count(paper.iterations)} in the paper")
+    for name, value in paper.protocol.items():
+        if name in row.record.config and row.record.config[name] != value:
+            found.append(f"{name} {row.record.config[name]} here, {value} in the paper")
+    if len(row.images) != table.images:
+        found.append(f"{len(row.images)} of the paper's {table.images} images")
+    return found
+
+
+def _same_budget(paper: ReferenceRow, row: Row) -> bool:
+    if paper.compression_ratio is not None:
+        return row.record.budget.get("compression_ratio") == paper.compression_ratio
+    n = row.means.get("n_actual", row.record.budget.get("gaussians"))
+    return paper.n is None or (n is not None and abs(n / paper.n - 1) <= COUNT_TOLERANCE)
+
+
+def _count_text(row: Row) -> str:
+    mean = row.means.get("n_actual")
+    return target_label(row.record.budget) if mean is None else f"N = {count(mean)}"
+
+
+def compare(reference: Reference, rows: Iterable[Row], settings: TableSettings | None = None) -> list[Comparison]:
+    """Every value of a paper beside ours, in the paper's order."""
+    families = settings.families if settings else {}
+    rows = [row for row in rows if row.track != "controls"]
+    result: list[Comparison] = []
+    for table in reference.tables:
+        here = [row for row in rows if row.record.dataset == table.dataset]
+        for paper in table.rows:
+            ours = [row for row in here if is_variant(row.record.family, paper.family, families) and _fits(paper, row)]
+            if ours:
+                for family in dict.fromkeys(row.record.family for row in ours):
+                    best = _best(paper, table, [row for row in ours if row.record.family == family])
+                    result += [_compare_value(reference, table, paper, family, m, best) for m in _columns(paper)]
+            else:
+                reason = (
+                    "this experiment has no such method"
+                    if here
+                    else f"this experiment does not use the data set {table.dataset}"
+                )
+                verdict = Verdict("not run", reason)
+                result += [
+                    Comparison(reference, table, paper, "", m, v, {}, None, None, verdict)
+                    for m, v in _columns(paper).items()
+                ]
+    return result
+
+
+def _fits(paper: ReferenceRow, row: Row) -> bool:
+    """Whether our row is this variant of the method."""
+    config = row.record.config
+    return all(name not in config or config[name] == value for name, value in paper.variant.items())
+
+
+def _columns(paper: ReferenceRow) -> dict[str, float]:
+    return {**paper.metrics, **({"seconds": paper.seconds} if paper.seconds is not None else {})}
+
+
+def _best(paper: ReferenceRow, table: ReferenceTable, rows: list[Row]) -> dict[str, Row]:
+    """Per column of ours the row with the same budget and the fewest differences; none where no budget is the same."""
+    best: dict[str, Row] = {}
+    for column in _COLUMN_ORDER:
+        candidates = [r for r in rows if r.record.column == column and _same_budget(paper, r)]
+        if candidates:
+            best[column] = min(candidates, key=lambda r: (not r.images, len(obstacles(paper, table, r))))
+    return best
+
+
+def _compare_value(
+    reference: Reference, table: ReferenceTable, paper: ReferenceRow, family: str, metric: str, rows: dict[str, Row]
+) -> Comparison:
+    value = _columns(paper)[metric]
+    basis = next((column for column in _COLUMN_ORDER if column in rows), None)
+    if basis is None:
+        verdict = Verdict("not run", f"this experiment has no budget of {paper.label} for this method")
+        return Comparison(reference, table, paper, family, metric, value, rows, None, None, verdict)
+    row = rows[basis]
+    ours = row.means.get(_our_column(metric))
+    if ours is None:
+        return Comparison(
+            reference,
+            table,
+            paper,
+            family,
+            metric,
+            value,
+            rows,
+            basis,
+            None,
+            Verdict("not run", _why_missing(row, metric)),
+        )
+    differences = obstacles(paper, table, row)
+    if metric == "seconds":
+        differences = [_hardware(table, row), *differences]
+    elif row.counts.get(metric, 0) < len(row.images):
+        differences.append(f"measured on {row.counts.get(metric, 0)} of {len(row.images)} images")
+    verdict = judge(metric, value, ours, differences)
+    return Comparison(reference, table, paper, family, metric, value, rows, basis, ours - value, verdict)
+
+
+def _hardware(table: ReferenceTable, row: Row) -> str:
+    """Times of two machines never give a verdict, not even on the same model of GPU."""
+    theirs = table.hardware or "not stated"
+    return f"other hardware: {', '.join(row.devices) or 'unknown'} here, {theirs} in the paper"
+
+
+def _why_missing(row: Row, metric: str) -> str:
+    if not row.images:
+        return "; ".join(f"{status}: {reason}" for status, reason in row.reasons)
+    if metric in row.not_run:
+        return "; ".join(row.not_run[metric])
+    return (
+        f"{heading(metric)} was not recorded" if metric not in REGISTRY else f"the experiment does not ask for {metric}"
+    )
+
+
+def setting(comparison: Comparison) -> str:
+    """N and iterations of the paper's row, as text."""
+    paper = comparison.paper
+    steps = "" if paper.iterations is None else f", {snapshot_label(str(paper.iterations))}"
+    return paper.label + steps
+
+
+def tolerances_text(metrics: Iterable[str]) -> str:
+    """The tolerances that apply to these metrics, in words."""
+    parts = []
+    for name in dict.fromkeys(metrics):
+        if name in TOLERANCES:
+            metric = REGISTRY.get(name) or RATES[name]
+            parts.append(f"{metric.title} {TOLERANCES[name]:g}{' ' + metric.unit if metric.unit else ''}")
+    return ", ".join(parts)
