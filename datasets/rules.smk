@@ -1,0 +1,10 @@
+rule fetch:
+    """Images are here and verified; what cannot be had becomes rows that say how to get it."""
+    output:
+        RESULTS / "shards" / "fetch" / "{dataset}-{token}.json",
+    log:
+        RESULTS / "logs" / "fetch" / "{dataset}-{token}.log",
+    params:
+        dataset=lambda wildcards: FLOW.dataset(wildcards),
+    shell:
+        "{SPLATBENCH} fetch-dataset --experiment {EXPERIMENT:q} --dataset {params.dataset:q} --log {log:q}"

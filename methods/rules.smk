@@ -1,0 +1,45 @@
+rule encode:
+    """One entry on a shard of images, all budgets and seeds. All cores by default: timed jobs never share any."""
+    input:
+        # Fetching again never means encoding again.
+        images=lambda wildcards: ancient(FLOW.fetch_marker(wildcards)),
+        counts=lambda wildcards: [
+            ancient(path) for path in FLOW.matched_markers(wildcards)
+        ],
+    output:
+        RESULTS / "shards" / "encode" / "{group}" / "{place}-{token}.json",
+    log:
+        RESULTS / "logs" / "encode" / "{group}" / "{place}-{token}.log",
+    threads: FLOW.threads("encode", workflow.cores)
+    resources:
+        gpu=lambda wildcards: FLOW.gpus(wildcards),
+    shell:
+        "{SPLATBENCH} encode-shard --experiment {EXPERIMENT:q} --shard {wildcards.group:q}/{wildcards.place:q}"
+        " --threads {threads} --log {log:q} {FLOW.retry}"
+
+
+rule evaluate:
+    """Another process that has the files alone: decodes, renders, measures what is not measured yet."""
+    input:
+        lambda wildcards: FLOW.encode_marker(wildcards),
+    output:
+        RESULTS / "shards" / "evaluate" / "{group}" / "{place}-{token}.json",
+    log:
+        RESULTS / "logs" / "evaluate" / "{group}" / "{place}-{token}.log",
+    threads: FLOW.threads("evaluate", workflow.cores)
+    shell:
+        "{SPLATBENCH} evaluate-shard --experiment {EXPERIMENT:q} --shard {wildcards.group:q}/{wildcards.place:q}"
+        " --threads {threads} --log {log:q} {FLOW.retry}"
+
+
+rule collect:
+    """One JSON line per row."""
+    input:
+        EXPERIMENT,
+        FLOW.evaluate_markers(),
+    output:
+        RESULTS / "records.jsonl",
+    log:
+        RESULTS / "logs" / "collect.log",
+    shell:
+        "{SPLATBENCH} collect --experiment {EXPERIMENT:q} --log {log:q}"

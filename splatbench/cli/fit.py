@@ -1,0 +1,262 @@
+"""`splatbench fit | decode | evaluate`: one image, one file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from splatbench.budget import Budget
+    from splatbench.runner.encoding import Encoded
+
+Image = Annotated[Path, typer.Argument(help="The picture (PNG, JPEG, TIFF, WebP ...).", show_default=False)]
+Method = Annotated[str, typer.Option("--method", "-m", help="Name of a method; see `splatbench methods`.")]
+GaussianCount = Annotated[int | None, typer.Option("--gaussians", "-n", min=1, help="Number of Gaussians.")]
+CompressionRatio = Annotated[
+    float | None, typer.Option("--compression-ratio", "-r", help="CR of N = 3HW / (7 CR) Gaussians.")
+]
+Quality = Annotated[int | None, typer.Option("--quality", "-q", help="Quality of a codec control (jpeg).")]
+Native = Annotated[bool, typer.Option("--native", help="The method chooses (identity, methods that count themselves).")]
+Iterations = Annotated[int | None, typer.Option("--iterations", "-i", min=1, help="Fitting steps.")]
+Seconds = Annotated[float | None, typer.Option("--seconds", help="Wall-time limit of the fit.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the method's settings; repeatable.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the random start.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
+Metrics = Annotated[
+    str, typer.Option("--metrics", help="Comma-separated, e.g. psnr,ms_ssim,lpips_alex.", show_default=True)
+]
+
+DEFAULT_METRICS = "psnr,psnr_u8,ssim,ms_ssim"
+
+
+def fit(
+    image: Image,
+    method: Method,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write (default: IMAGE.s2d).")] = None,
+    gaussians: GaussianCount = None,
+    compression_ratio: CompressionRatio = None,
+    quality: Quality = None,
+    native: Native = False,
+    iterations: Iterations = None,
+    seconds: Seconds = None,
+    settings: Settings = None,
+    seed: Seed = 1,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Fits a picture and writes one compressed file.
+
+    Example: splatbench fit photo.png --method gaussianimage --gaussians 10000 -o photo.s2d
+    """
+    budget = make_budget(gaussians, compression_ratio, quality, native, iterations, seconds)
+    encoded, suffix = fit_image(image, method, budget, settings or [], seed, device, live=sys.stderr.isatty())
+    path = output or image.with_suffix(suffix)
+    if path.resolve() == image.resolve():
+        raise ValueError(f"{path} is the picture itself; name another file with --output")
+    write_encoding(path, encoded)
+    final = encoded.files[-1]
+    facts = {
+        "file": str(path),
+        "bytes": len(final.data),
+        "gaussians": final.n_actual,
+        "encode_seconds": final.seconds,
+        "stage_seconds": encoded.stage_seconds,
+        "to_bytes_seconds": final.to_bytes_seconds,
+        "peak_memory_mib": encoded.peak_memory_mib,
+        "notes": encoded.notes,
+    }
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    count = f"{final.n_actual} Gaussians, " if final.n_actual is not None else ""
+    typer.echo(f"{path}: {count}{len(final.data)} bytes, {final.seconds:.2f} s")
+    for note in encoded.notes:
+        typer.echo(f"note: {note}")
+
+
+def decode(
+    file: Annotated[Path, typer.Argument(metavar="FILE.s2d", help="An encoded file.", show_default=False)],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG to write (default: FILE.png).")] = None,
+) -> None:
+    """Decodes a file to a PNG; needs nothing but the file.
+
+    Example: splatbench decode photo.s2d -o decoded.png
+    """
+    import io
+
+    import numpy as np
+    from PIL import Image as PillowImage
+
+    from splatbench.codec import decode as decode_bytes
+    from splatbench.files import write_atomic
+
+    decoded = decode_bytes(file.read_bytes(), file.suffix)
+    if isinstance(decoded, np.ndarray):
+        pixels = decoded
+    else:
+        from splatbench.render import render_u8
+
+        pixels = render_u8(decoded)
+    path = output or file.with_suffix(".png")
+    if path.resolve() == file.resolve():
+        raise ValueError(f"{path} is the encoded file itself; name another with --output")
+    buffer = io.BytesIO()
+    PillowImage.fromarray(pixels).save(buffer, "PNG")
+    write_atomic(path, buffer.getvalue())
+    typer.echo(f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels")
+
+
+def evaluate(
+    file: Annotated[Path, typer.Argument(metavar="FILE.s2d", help="An encoded file.", show_default=False)],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Its original.", show_default=False)],
+    metrics: Metrics = DEFAULT_METRICS,
+    as_json: AsJson = False,
+) -> None:
+    """Decodes a file and measures it against its original.
+
+    Example: splatbench evaluate photo.s2d photo.png --metrics psnr,ms_ssim,lpips_alex --json
+    """
+    from splatbench.datasets import load_image
+    from splatbench.metrics import bits_per_pixel, get_metric
+    from splatbench.runner.scoring import score, warm_up
+
+    names = [name.strip() for name in metrics.split(",") if name.strip()]
+    for name in names:
+        get_metric(name)
+    data, original = file.read_bytes(), load_image(image).pixels
+    score(data, original, [], file.suffix)  # compiles; the decoding time below is that of the second
+    warm_up(names)
+    result = score(data, original, names, file.suffix)
+    height, width = original.shape[:2]
+    facts: dict[str, Any] = {
+        "file": str(file),
+        "image": str(image),
+        "width": width,
+        "height": height,
+        "gaussians": result.n_actual,
+        "bytes": len(data),
+        "bpp": bits_per_pixel(8 * len(data), height, width),
+        "metrics": {name: result.values.get(name) for name in names},
+        "not_run": result.not_run,
+        "decode_seconds": result.decode_seconds,
+    }
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        print_evaluation(facts)
+
+
+def print_evaluation(facts: dict[str, Any]) -> None:
+    """A table on the terminal of what `evaluate` measured; `encode_seconds` is shown where it is known."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from splatbench.metrics import RATES, get_metric
+
+    table = Table(
+        title=f"{escape(str(facts['image']))}, {facts['width']}x{facts['height']}", box=None, show_header=False
+    )
+    if facts["gaussians"] is not None:
+        table.add_row("Gaussians", str(facts["gaussians"]))
+    table.add_row("File", f"{facts['bytes']} bytes")
+    table.add_row(escape(RATES["bpp"].heading), f"{facts['bpp']:.4f}")
+    for name, value in facts["metrics"].items():
+        shown = "not run" if value is None else f"{value:.4f}"
+        table.add_row(escape(get_metric(name).heading), shown)
+    if "encode_seconds" in facts:
+        table.add_row("Encode [s]", f"{facts['encode_seconds']:.3f}")
+    table.add_row("Decode [s]", f"{facts['decode_seconds']:.4f}")
+    console = Console()
+    console.print(table)
+    for name, why in facts["not_run"].items():
+        console.print(f"{name} was not run: {escape(why)}")
+
+
+def make_budget(
+    gaussians: int | None,
+    compression_ratio: float | None,
+    quality: int | None,
+    native: bool,
+    iterations: int | None,
+    seconds: float | None,
+) -> Budget:
+    """Raises typer.BadParameter unless exactly one target was given."""
+    from splatbench.budget import Budget
+
+    try:
+        return Budget(
+            gaussians=gaussians,
+            compression_ratio=compression_ratio,
+            quality=quality,
+            native=native,
+            iterations=iterations,
+            seconds=seconds,
+        )
+    except ValueError as error:
+        hint = "give exactly one of --gaussians, --compression-ratio, --quality, --native"
+        raise typer.BadParameter(f"{error}; {hint}") from None
+
+
+def fit_image(
+    image: Path, method_name: str, budget: Budget, settings: list[str], seed: int, device: str, live: bool
+) -> tuple[Encoded, str]:
+    """The encoding of one picture and the suffix of its file.
+
+    Raises:
+        typer.BadParameter: a setting that is not KEY=VALUE, or a budget of a kind that the method cannot meet.
+    """
+    import contextlib
+    from typing import cast
+
+    import yaml
+
+    from splatbench.budget import Budget as BudgetType
+    from splatbench.datasets import load_image
+    from splatbench.devices import Choice, choose_device, gpu_slots, lease_gpu
+    from splatbench.method import get_method
+    from splatbench.runner.encoding import check_budget, encode_image, warm_up
+    from splatbench.runner.progress import Reporter
+
+    values = {}
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"--set {setting}: expected KEY=VALUE")
+        values[key] = yaml.safe_load(text)
+    kind = get_method(method_name)
+    target = next(name for name in BudgetType.targets() if getattr(budget, name) not in (None, False))
+    if target not in kind.budgets:
+        raise typer.BadParameter(
+            f"{method_name} cannot meet a budget of kind {target}; it takes: {', '.join(kind.budgets)}"
+        )
+    config = kind.make_config(values)
+    if device not in ("auto", "cpu", "cuda"):
+        raise typer.BadParameter(f"--device {device}: expected auto, cpu or cuda")
+    loaded = load_image(image)
+    check_budget(budget, *loaded.pixels.shape[:2])
+    reporter = Reporter("fit", live=live)
+    slots = gpu_slots()
+    chosen = choose_device(cast(Choice, device), kind.devices, slots)
+    with contextlib.ExitStack() as stack:
+        if chosen == "cuda":
+            stack.enter_context(lease_gpu(slots, on_wait=lambda: reporter.line("waiting for a free GPU")))
+        method = kind(config, chosen)
+        method.prepare()
+        warm_up(method, budget)
+        with reporter.steps(image.name) as on_step:
+            encoded = encode_image(method, loaded.pixels, budget, seed, on_step=on_step)
+    encoded.notes = [*loaded.notes, *encoded.notes]
+    return encoded, kind.suffix
+
+
+def write_encoding(path: Path, encoded: Encoded) -> None:
+    """Writes the final file, whole or not at all."""
+    from splatbench.files import write_atomic
+
+    write_atomic(path, encoded.files[-1].data)

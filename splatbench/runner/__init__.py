@@ -1,0 +1,1 @@
+"""The stages of an experiment: fetch, encode, evaluate, collect; resume and failure rows."""

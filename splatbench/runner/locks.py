@@ -1,0 +1,46 @@
+"""One run per experiment folder, one process per shard. The kernel frees these locks however their holder ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+class Busy(RuntimeError):
+    """Another run works in the same folder."""
+
+
+def lock_run(root: Path) -> FileLock:
+    """Takes an experiment's folder for a run until the process ends or the lock is released.
+
+    Raises:
+        Busy: another run has it.
+        OSError: the folder cannot be written.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / ".run.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise Busy(f"another run is working in {root}; wait for it, or end it first") from None
+    return lock
+
+
+@contextmanager
+def lock_shard(root: Path, stage: str, shard: str, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Holds a shard for one job. Waits: the holder may be a job that outlived its killed run and is about to finish."""
+    folder = root / "shards" / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{stage}-{shard.replace('/', '-')}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        on_wait()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

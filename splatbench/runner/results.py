@@ -1,0 +1,148 @@
+"""What the stages leave on disk: one JSON file per image and run, written last, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from splatbench.files import sha256_file, write_atomic
+from splatbench.record import Provenance, Status
+
+#: Raised when older files can no longer be read; they are then made again.
+LAYOUT_VERSION = 1
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    layout: int = LAYOUT_VERSION
+
+
+class SourceState(_Result):
+    """How the image's file looked: a cheap sign that it has changed since."""
+
+    bytes: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> SourceState | None:
+        """None where there is no such file."""
+        try:
+            state = path.stat()
+        except OSError:
+            return None
+        return cls(bytes=state.st_size, modified_ns=state.st_mtime_ns)
+
+
+class EncodedFile(_Result):
+    """One file that an encoding left: the final one or a snapshot."""
+
+    snapshot: str  # "final", or the iteration / stage name
+    file: str  # name, beside the JSON
+    sha256: str
+    bytes: int
+    n_actual: int | None = None  # Gaussians counted in the decoded file
+    nominal_bits: int | None = None
+    iterations: int | None = None
+    seconds: float | None = None  # encode time so far
+    to_bytes_seconds: float | None = None
+
+
+class EncodeResult(_Result):
+    """What encoding one image gave, or why it gave nothing. Times in seconds, memory in MiB."""
+
+    image: str
+    pixel_sha256: str | None = None
+    source: SourceState | None = None
+    height: int | None = None
+    width: int | None = None
+    status: Status = "ok"
+    reason: str | None = None
+    notes: list[str] = Field(default_factory=list)
+    n_target: int | None = None
+    files: list[EncodedFile] = Field(default_factory=list)
+    snapshots_wanted: list[str] = Field(default_factory=list)
+    encode_seconds_all: list[float] = Field(default_factory=list)
+    stage_seconds: dict[str, float] = Field(default_factory=dict)
+    curve: list[tuple[int, float, dict[str, float]]] = Field(default_factory=list)
+    peak_memory_mib: float | None = None
+    gpu_shared: bool = False
+    provenance: Provenance = Field(default_factory=Provenance)
+
+    @property
+    def final(self) -> EncodedFile | None:
+        return next((file for file in self.files if file.snapshot == "final"), None)
+
+    def files_are_whole(self, folder: Path) -> bool:
+        """Whether every file lies in `folder` with the recorded hash."""
+        try:
+            return all(sha256_file(folder / file.file) == file.sha256 for file in self.files)
+        except OSError:
+            return False
+
+
+class MetricValue(_Result):
+    """One measured value and the version of the metric that gave it."""
+
+    value: float
+    version: str
+    seconds: float = 0.0
+
+
+class FileEvaluation(_Result):
+    """What measuring one file gave. Values are valid for exactly this file and this original."""
+
+    file_sha256: str
+    pixel_sha256: str
+    status: Status = "ok"
+    reason: str | None = None
+    n_actual: int | None = None
+    metrics: dict[str, MetricValue] = Field(default_factory=dict)
+    not_run: dict[str, str] = Field(default_factory=dict)
+    decode_seconds: float | None = None
+    evaluate_seconds: float = 0.0
+
+
+class EvaluateResult(_Result):
+    """The evaluations of all files of one image, by snapshot."""
+
+    image: str
+    snapshots: dict[str, FileEvaluation] = Field(default_factory=dict)
+
+
+class Summary(_Result):
+    """What a job did to its shard, for people and for the DAG; the results themselves are the per-image files."""
+
+    stage: str
+    done: int = 0  # made by this job
+    kept: int = 0  # found finished
+    failed: int = 0  # rows that are not ok, whoever made them
+    open: int = 0  # rows that a later run may still make (data, weights or a device were missing)
+    busy_seconds: float = 0.0  # encode, or decode and metrics, of what this job made
+    wall_seconds: float = 0.0  # of the job's process
+    reasons: list[str] = Field(default_factory=list)
+
+
+ResultType = TypeVar("ResultType", bound=_Result)
+
+
+def read_result(kind: type[ResultType], path: Path) -> ResultType | None:
+    """The result in a file; None where there is none, it is damaged, or of another layout."""
+    try:
+        result = kind.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValidationError):
+        return None
+    return result if result.layout == LAYOUT_VERSION else None
+
+
+def write_result(path: Path, result: _Result) -> None:
+    """Raises OSError naming the path; then nothing is left behind."""
+    write_atomic(path, to_json(result.model_dump(mode="json")))
+
+
+def to_json(value: Any) -> bytes:
+    """Indented, sorted, without NaN."""
+    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()

@@ -1,0 +1,121 @@
+"""Runs a job in a child process, so that a death by the system (out of memory, a crash in native code) is a row, too.
+
+Before each image the child leaves a mark that holds the row to be. If the child dies by such a signal, the parent
+completes that row with the reason and starts the child again for the rest. A death by any other cause (SIGKILL or
+SIGTERM from a person or a scheduler) records nothing: the next run resumes at that image.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from splatbench.record import Status
+from splatbench.runner.results import EncodeResult, write_result
+
+#: Signals that a process gets for what it did itself.
+CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
+
+
+def mark_path(root: Path, shard: str) -> Path:
+    """Where a shard's mark lies."""
+    return root / "shards" / "running" / f"{shard.replace('/', '-')}.json"
+
+
+class DeathMark:
+    """While entered, a file says which row the process is working on."""
+
+    def __init__(self, root: Path, shard: str, path: Path, row: EncodeResult) -> None:
+        self._mark, self._path, self._row = mark_path(root, shard), path, row
+
+    def __enter__(self) -> DeathMark:
+        # Not flushed to disk: it has to outlive the process, not the machine.
+        self._mark.parent.mkdir(parents=True, exist_ok=True)
+        content = {"pid": os.getpid(), "path": str(self._path), "row": self._row.model_dump(mode="json")}
+        self._mark.write_text(json.dumps(content), encoding="utf-8")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):
+            self._mark.unlink()
+
+
+def run_supervised(
+    command: Sequence[str],
+    root: Path,
+    shard: str,
+    report: Callable[[str], None],
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    """Runs `command` until it ends by itself; returns its exit code, or 128 + signal if somebody ended it.
+
+    Raises:
+        OSError: a row cannot be written.
+    """
+    mark = mark_path(root, shard)
+    while True:
+        killed_before = _out_of_memory_kills()
+        die_with_us = _die_with_parent if sys.platform == "linux" else None
+        process = subprocess.Popen(command, env=environment, preexec_fn=die_with_us)
+        try:
+            code = process.wait()
+        except BaseException:  # Ctrl-C or SIGTERM: the child goes first, then we
+            process.terminate()
+            process.wait()
+            raise
+        if code >= 0:
+            return code
+        number = signal.Signals(-code)
+        outcome = _outcome(number, _out_of_memory_kills() > killed_before)
+        if outcome is None or not _complete_row(mark, process.pid, outcome, report):
+            report(f"ended by {number.name}; the next run goes on where it stopped")
+            return 128 + number
+
+
+def _outcome(number: signal.Signals, out_of_memory: bool) -> tuple[Status, str] | None:
+    """Status and reason for a death that the work itself caused; None for any other."""
+    if number == signal.SIGKILL and out_of_memory:
+        return "out_of_memory", "the system ended the process because memory ran out"
+    if number in CRASHES:
+        return "failed", f"the process crashed ({number.name}) while encoding this image"
+    return None
+
+
+def _complete_row(mark: Path, pid: int, outcome: tuple[Status, str], report: Callable[[str], None]) -> bool:
+    """Writes the row that a dead child was working on; False if it left none."""
+    try:
+        content = json.loads(mark.read_text(encoding="utf-8"))
+        if content["pid"] != pid:
+            return False
+        row = EncodeResult.model_validate(content["row"])
+    except (OSError, ValueError, KeyError):
+        return False
+    row.status, row.reason = outcome
+    write_result(Path(content["path"]), row)
+    mark.unlink()
+    report(f"{row.image}: {row.status}: {row.reason}; going on with the rest")
+    return True
+
+
+def _out_of_memory_kills() -> int:
+    """Processes that Linux has killed for memory since it started; 0 where that is not known."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def _die_with_parent() -> None:
+    """In the child, before it starts: Linux ends it when the parent dies (PR_SET_PDEATHSIG = 1)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
