@@ -130,6 +130,7 @@ class _Fetch:
 
     def _from_archives(self, entries: Sequence[ImageEntry]) -> None:
         for archive in self.manifest.archives:
+            self._offline.clear()  # the next one may lie at a server that answers
             left = [e for e in entries if e.name not in self.done]
             if left and archive.take == "members":
                 self._in_parallel(lambda e, a=archive: self._from_remote(a, e), left)  # type: ignore[misc]

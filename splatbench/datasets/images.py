@@ -99,7 +99,7 @@ def load_image(path: Path | str) -> LoadedImage:
     with _opened(path) as image:
         if image.format == "PNG":
             _check_png(path)
-        notes, sixteen_bit = _file_notes(image), _sixteen_bit(image)
+        sixteen_bit = _sixteen_bit(image)
         try:
             frames = getattr(image, "n_frames", 1)
             image.load()
@@ -111,6 +111,7 @@ def load_image(path: Path | str) -> LoadedImage:
             ) from error
         if frames > 1 and image.format != "MPO":
             raise ImageError(f"{path}: has {frames} frames or pages; save the one to use as a file of its own")
+        notes = _file_notes(image)
         return LoadedImage(_to_rgb(path, image, sixteen_bit, notes), notes)
 
 

@@ -139,7 +139,8 @@ def extract_remote(
     tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((_TryAgain, ArchiveUnreachable)),
         stop=lambda state: state.attempt_number >= _patience(state, policy),
-        wait=tenacity.wait_exponential_jitter(policy.first_wait, policy.longest_wait, jitter=policy.first_wait),
+        wait=tenacity.wait_exponential(policy.first_wait, policy.longest_wait)
+        + tenacity.wait_random(0, policy.first_wait),
         reraise=True,
     )(_explained, attempt, url)
 

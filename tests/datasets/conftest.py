@@ -1,13 +1,20 @@
-"""A local HTTP server that misbehaves on demand."""
+"""A local HTTP server that misbehaves on demand, and manifests of small data sets."""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 
 @dataclass
@@ -113,3 +120,65 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     """No test sees or touches the user's cache; SPLATBENCH_DATA is given back to the tests that ask for it."""
     monkeypatch.setenv("SPLATBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv("SPLATBENCH_DATASETS", raising=False)
+
+
+@pytest.fixture
+def unused_url() -> str:
+    """An address on this machine where nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/a.bin"
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Writes a manifest that `get_dataset` finds, of pictures with known hashes unless told otherwise."""
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    monkeypatch.setenv("SPLATBENCH_DATASETS", str(folder))
+    monkeypatch.delenv("SPLATBENCH_DATA", raising=False)
+
+    def write(name: str, **changes: object) -> None:
+        content = {
+            "name": name,
+            "title": name.title(),
+            "licence": "CC0-1.0",
+            "homepage": "https://example.org/",
+            "citation": "none",
+        }
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content | changes))
+
+    return write
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A small random picture as the PNG file that a data set would publish."""
+
+    name: str
+    pixels: np.ndarray
+    content: bytes
+
+    @property
+    def entry(self) -> dict[str, object]:
+        """Everything that a manifest can say of it."""
+        height, width = self.pixels.shape[:2]
+        return {
+            "name": self.name,
+            "width": width,
+            "height": height,
+            "bytes": len(self.content),
+            "sha256": hashlib.sha256(self.content).hexdigest(),
+            "pixel_sha256": hashlib.sha256(self.pixels.tobytes()).hexdigest(),
+        }
+
+
+@pytest.fixture
+def pictures() -> list[Picture]:
+    made = []
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 256, (24, 36, 3), dtype=np.uint8)
+        with io.BytesIO() as file:
+            Image.fromarray(pixels).save(file, "PNG")
+            made.append(Picture(f"p{number}.png", pixels, file.getvalue()))
+    return made

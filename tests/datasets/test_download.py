@@ -253,12 +253,9 @@ def test_empty_file(server, reply, tmp_path):
     assert fetch(url, tmp_path / "e", size=0, sha256=hashlib.sha256(b"").hexdigest()).read_bytes() == b""
 
 
-def test_unreachable_server_says_so_quickly(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/a.bin"
+def test_unreachable_server_says_so_quickly(unused_url, tmp_path):
     with pytest.raises(DownloadError, match="cannot be reached") as caught:
-        fetch(url, tmp_path / "a.bin")
+        fetch(unused_url, tmp_path / "a.bin")
     assert caught.value.unreachable
 
 
