@@ -35,7 +35,7 @@ class Content:
     rows: list[Row]
     results: list[Table]
     papers: list[Table]
-    other_papers: dict[str, Table]  # id of a table in `papers`, or of its own -> rows of methods that were not run
+    other_papers: dict[str, Table]  # id of a table in `papers` or its own -> values with nothing of ours beside them
     comparisons: list[Comparison]
     failures: Table | None
     metrics_not_run: Table | None
@@ -72,9 +72,9 @@ def make_content(records: Sequence[Record], settings: ReportSettings) -> Content
     for group in _paper_groups(rows, settings):
         comparisons += group
         identity = f"paper-{slug(group[0].reference.name)}-{slug(group[0].table.table)}"
-        if ours := [comparison for comparison in group if comparison.family]:
+        if ours := [comparison for comparison in group if comparison.basis]:
             papers.append(paper_table(identity, ours, settings))
-        if rest := [comparison for comparison in group if not comparison.family]:
+        if rest := [comparison for comparison in group if not comparison.basis]:
             others[identity] = paper_table(f"{identity}-others", rest, settings)
     return Content(
         records,

@@ -53,7 +53,7 @@ def result_tables(rows: Sequence[Row], settings: ReportSettings) -> list[Table]:
     tables = []
     for dataset, identity in dataset_ids(row.record.dataset for row in rows).items():
         for track, title in TRACK_TITLES.items():
-            chosen = [row for row in rows if row.record.dataset == dataset and row.track == track]
+            chosen = _sorted([row for row in rows if row.record.dataset == dataset and row.track == track])
             if chosen:
                 table = _means_table(f"{identity}-{track}", f"{dataset}: {title}", chosen, settings)
                 tables.append(replace(table, dataset=dataset, track=track))
@@ -92,8 +92,8 @@ def _means_table(identity: str, title: str, rows: list[Row], settings: ReportSet
         cells = [
             _rank_cell(row, rows),
             text_cell(row.label),
-            text_cell(COLUMN_TITLES[row.record.column]),
-            text_cell(row.budget),
+            Cell(COLUMN_TITLES[row.record.column], row.record.column if row.track != "controls" else None),
+            text_cell(budget_label(row.record.budget, iterations=False)),
             Cell(str(row.record.seed), row.record.seed if several_seeds else None),
             Cell(MISSING if row.iterations is None else count(row.iterations), row.iterations),
             _mean_cell(row, "n_actual", settings),
@@ -106,7 +106,13 @@ def _means_table(identity: str, title: str, rows: list[Row], settings: ReportSet
         ]
         body.append(cells)
     table = Table(identity, title, columns, body, _means_notes(rows, settings))
-    return table.without_empty_columns(keep=("method", "column", "budget", "n", *metrics))
+    return table.without_empty_columns(keep=("method", "budget", "n", *metrics))
+
+
+def _sorted(rows: list[Row]) -> list[Row]:
+    """Rows of the same target together, the best first, those without a rank last; controls stay as they are."""
+    targets = list(dict.fromkeys(row.target for row in rows))
+    return sorted(rows, key=lambda row: (targets.index(row.target), row.rank or len(rows) + 1))
 
 
 def _title(name: str) -> str:
@@ -213,7 +219,7 @@ def _paper_row(comparison: Comparison, settings: ReportSettings) -> list[Cell]:
         text_cell(comparison.family or comparison.paper.family),
         text_cell(setting(comparison), hint=comparison.paper.note),
         text_cell(heading(name)),
-        Cell(number(comparison.value, name, settings.decimals) + marks, comparison.value, "paper"),
+        Cell(_printed(comparison) + marks, comparison.value, "paper"),
         *(
             Cell(number(comparison.ours(c), name, settings.decimals), comparison.ours(c))
             for c in ("published", "corrected", "ours")
@@ -222,6 +228,14 @@ def _paper_row(comparison: Comparison, settings: ReportSettings) -> list[Cell]:
         text_cell(verdict.kind, kind=slug(verdict.kind)),
         text_cell(verdict.reason),
     ]
+
+
+def _printed(comparison: Comparison) -> str:
+    """The paper's value with as many digits as the paper prints."""
+    digits = comparison.table.decimals.get(comparison.metric)
+    if digits is None:
+        return f"{comparison.value:,.10g}".replace(",", "\u202f")
+    return number(comparison.value, comparison.metric, {comparison.metric: digits})
 
 
 def _basis(comparison: Comparison) -> str:

@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from splatbench.record import Record
 from splatbench.report.aggregate import Row
-from splatbench.report.labels import COLUMN_TITLES, heading
+from splatbench.report.labels import COLUMN_TITLES, budget_label, count, heading
 
 #: Okabe and Ito's palette without black and yellow: told apart with colour-blind eyes, on white and on black.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -169,10 +169,12 @@ def _scatter(
             axes.plot(xs, ys, label=_series_label(key), **styles[key])  # type: ignore[arg-type]
         if min(values) > 0 and max(values) > 8 * min(values):
             _logarithmic(axes)
+        elif x == "n_actual":
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
         axes.set_xlabel("N (Gaussians)" if x == "n_actual" else "Rate [bit/pixel], file length × 8 / pixels")
         axes.set_ylabel("PSNR [dB]")
 
-    return _draw(f"{identity}-{name}", title, caption, draw, legend=len(points))
+    return _draw(f"{identity}-{name}", title, caption, draw)
 
 
 def _convergence_figure(identity: str, records: Sequence[Record]) -> Picture | None:
@@ -188,7 +190,8 @@ def _convergence_figure(identity: str, records: Sequence[Record]) -> Picture | N
         ]
         mean = pd.concat(lines, axis=1).dropna().mean(axis=1).sort_index()
         if len(mean) > 1:
-            curves[(f"{key[0]}, {slug}", key[1])] = mean
+            label = f"{key[0]}, {budget_label(chosen[0].budget, iterations=False)}"
+            curves[(label, key[1])] = mean
     if not curves:
         return None
 
@@ -201,7 +204,7 @@ def _convergence_figure(identity: str, records: Sequence[Record]) -> Picture | N
         axes.set_ylabel("Training PSNR [dB]")
 
     caption = "Mean over images of the PSNR that the fitting loop reports, at the largest budget of each method."
-    return _draw(f"{identity}-convergence", "Convergence", caption, draw, legend=len(curves))
+    return _draw(f"{identity}-convergence", "Convergence", caption, draw)
 
 
 def _curves(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
@@ -227,7 +230,7 @@ def _time_figure(identity: str, rows: Sequence[Row]) -> Picture | None:
             times = _times(row)
             axes.plot(times, [place] * len(times), "|", color=colour, alpha=0.5, markersize=7)
             axes.plot([row.means["encode_seconds"]], [place], "o", color=colour, markersize=6)
-        axes.set_yticks(range(len(chosen)), [_time_label(row) for row in chosen])
+        axes.set_yticks(range(len(chosen)), [_time_label(row) for row in chosen], fontsize=9)
         axes.grid(visible=False, axis="y")
         axes.set_ylim(-0.7, len(chosen) - 0.3)
         times = [t for row in chosen for t in _times(row)]
@@ -246,7 +249,7 @@ def _times(row: Row) -> list[float]:
 
 def _time_label(row: Row) -> str:
     column = "" if row.track == "controls" else f", {COLUMN_TITLES[row.record.column]}"
-    return f"{row.label}{column}, {row.budget}"
+    return f"{row.label}{column}, {budget_label(row.record.budget, iterations=False)}"
 
 
 # -- drawing -----------------------------------------------------------------------------------------------------------
@@ -270,16 +273,17 @@ def _draw(
     title: str,
     caption: str,
     draw: Callable[[Axes], None],
-    legend: int = 0,
     height: float = 3.9,
 ) -> Picture:
-    rows_of_legend = (legend + 1) // 2
     with rc_context({**_STYLE, "svg.hashsalt": identity}):
-        canvas = Canvas(figsize=(7.2, height + 0.22 * rows_of_legend), layout="constrained")
+        canvas = Canvas(figsize=(7.2, height), layout="constrained")
         axes = canvas.add_subplot()
         draw(axes)
-        if legend:
-            canvas.legend(loc="outside lower left", ncols=2, fontsize=9)
+        labels = axes.get_legend_handles_labels()[1]
+        if labels:
+            columns = 2 if max(map(len, labels)) <= 42 else 1
+            canvas.set_figheight(height + 0.2 * -(-len(labels) // columns))
+            canvas.legend(loc="outside lower left", ncols=columns, fontsize=9)
         canvas.patch.set_alpha(0)
         axes.patch.set_alpha(0)
         buffer = io.StringIO()

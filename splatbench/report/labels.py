@@ -99,10 +99,10 @@ def count(value: float | int) -> str:
     return f"{value:,.0f}".replace(",", "\u202f")
 
 
-def budget_label(budget: Mapping[str, Any]) -> str:
+def budget_label(budget: Mapping[str, Any], iterations: bool = True) -> str:
     """ "N = 28 000", "CR 50", "0.5 bit/pixel", "quality 75", "counts of air" or "native", with its limits."""
     text = target_label(budget)
-    if budget.get("iterations"):
+    if iterations and budget.get("iterations"):
         text += f", {count(budget['iterations'])} iterations"
     if budget.get("seconds"):
         text += f", at most {budget['seconds']:g} s"

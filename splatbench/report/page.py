@@ -34,7 +34,7 @@ class Section:
 
 @dataclass(frozen=True)
 class PaperSection:
-    """One paper's table: what we have beside it, and the rows of methods that this experiment does not run."""
+    """One paper's table: what we have beside it, and its values that this experiment has nothing for."""
 
     table: Table | None
     others: Table | None

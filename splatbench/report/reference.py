@@ -110,6 +110,7 @@ class ReferenceTable(_Strict):
         dataset: our name of the data set.
         images: how many images the means are over.
         hardware: what the times were taken on; None where the paper does not say.
+        decimals: digits after the point that the paper prints, by metric and for `seconds`.
         protocol: how the values came about, as far as it is known.
     """
 
@@ -118,6 +119,7 @@ class ReferenceTable(_Strict):
     dataset: str
     images: int = Field(ge=1)
     hardware: str | None = None
+    decimals: dict[str, int] = Field(default_factory=dict)
     protocol: list[str] = Field(default_factory=list)
     rows: list[ReferenceRow] = Field(min_length=1)
 
