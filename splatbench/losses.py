@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 import torch
 from torch import Tensor
 
-from splatbench.render.jit import kernel, thread_count
+from splatbench.render.jit import kernel
+from splatbench.render.threads import run, thread_count
 
 _BLOCK = 8192  # values summed at a time; fixed, so that the number of threads does not change a bit
 
@@ -59,7 +59,7 @@ class _Loss(torch.autograd.Function):
         grad = ctx.grad.view(-1).numpy() if needed else np.empty(0, np.float32)
         sums = np.empty(-(-len(flat) // _BLOCK))
         scale = 1.0 / 255.0 if target.dtype == torch.uint8 else 1.0
-        _compare(flat, wanted, np.float32(scale), clamp, squared, needed, grad, sums, thread_count())
+        run(thread_count(), _compare, flat, wanted, np.float32(scale), clamp, squared, needed, grad, sums)
         return torch.tensor(sums.sum() / len(flat), dtype=torch.float32)
 
     @staticmethod
@@ -92,11 +92,9 @@ def _compare_block(x, wanted, scale, clamp, squared, needed, grad, unit):
     return total
 
 
-@kernel(parallel=True)
-def _compare(x, wanted, scale, clamp, squared, needed, grad, sums, threads):
+@kernel
+def _compare(t, threads, x, wanted, scale, clamp, squared, needed, grad, sums):
     unit = np.float32(1.0 / len(x))
-    for t in nb.prange(threads):
-        for block in range(len(sums) * t // threads, len(sums) * (t + 1) // threads):
-            a, b = block * _BLOCK, min((block + 1) * _BLOCK, len(x))
-            part = grad[a:b]
-            sums[block] = _compare_block(x[a:b], wanted[a:b], scale, clamp, squared, needed, part, unit)
+    for block in range(len(sums) * t // threads, len(sums) * (t + 1) // threads):
+        a, b = block * _BLOCK, min((block + 1) * _BLOCK, len(x))
+        sums[block] = _compare_block(x[a:b], wanted[a:b], scale, clamp, squared, needed, grad[a:b], unit)

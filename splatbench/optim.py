@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numba as nb
 import numpy as np
 import torch
 from torch import Tensor
 
-from splatbench.render.jit import kernel, thread_count
+from splatbench.render.jit import kernel
+from splatbench.render.threads import run, thread_count
 
 
 class Adan(torch.optim.Optimizer):
@@ -78,7 +78,8 @@ class Adan(torch.optim.Optimizer):
         m, v, n, previous = (state[name] for name in ("exp_avg", "exp_avg_diff", "exp_avg_sq", "previous"))
         if p.device.type == "cpu" and p.dtype == torch.float32 and p.is_contiguous():
             flat = [x.detach().contiguous().view(-1).numpy() for x in (p, grad, m, v, n, previous)]
-            _step(*flat, b1, b2, b3, lr / c1, lr * b2 / c2, 1 / math.sqrt(c3), eps, shrink, thread_count())
+            rates = lr / c1, lr * b2 / c2, 1 / math.sqrt(c3)
+            run(thread_count(), _step, *flat, b1, b2, b3, *rates, eps, shrink)
             return
         d = grad - previous
         m.mul_(b1).add_(grad, alpha=1 - b1)
@@ -104,13 +105,11 @@ def _step_range(p, grad, m, v, n, previous, b1, b2, b3, rate1, rate2, scale, eps
         p[i] = (p[i] - (rate1 * m[i] + rate2 * v[i]) / denominator) * shrink
 
 
-@kernel(parallel=True)
-def _step(p, grad, m, v, n, previous, b1, b2, b3, rate1, rate2, scale, eps, shrink, threads):
+@kernel
+def _step(t, threads, p, grad, m, v, n, previous, b1, b2, b3, rate1, rate2, scale, eps, shrink):
     f = np.float32
-    size = len(p)
-    for t in nb.prange(threads):
-        a, b = size * t // threads, size * (t + 1) // threads
-        _step_range(
-            p[a:b], grad[a:b], m[a:b], v[a:b], n[a:b], previous[a:b],
-            f(b1), f(b2), f(b3), f(rate1), f(rate2), f(scale), f(eps), f(shrink),
-        )  # fmt: skip
+    a, b = len(p) * t // threads, len(p) * (t + 1) // threads
+    _step_range(
+        p[a:b], grad[a:b], m[a:b], v[a:b], n[a:b], previous[a:b],
+        f(b1), f(b2), f(b3), f(rate1), f(rate2), f(scale), f(eps), f(shrink),
+    )  # fmt: skip

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba as nb
 import torch
 from torch import Tensor
 
-from .jit import kernel, thread_count
+from .jit import kernel
+from .threads import run, thread_count
 
 
 def covariance_from_cholesky(cholesky: Tensor, *, double_offdiagonal_gradient: bool = False) -> Tensor:
@@ -63,46 +63,42 @@ def _stack(xx: Tensor, xy: Tensor, yy: Tensor, factor: float) -> Tensor:
     return torch.stack([xx, xy, yy], 1)
 
 
-@kernel(parallel=True)
-def _cholesky_forward(factors, out, threads):
+@kernel
+def _cholesky_forward(t, threads, factors, out):
     n = len(factors)
-    for t in nb.prange(threads):
-        for i in range(n * t // threads, n * (t + 1) // threads):
-            a, b, c = float(factors[i, 0]), float(factors[i, 1]), float(factors[i, 2])
-            out[i, 0], out[i, 1], out[i, 2] = a * a, a * b, b * b + c * c
+    for i in range(n * t // threads, n * (t + 1) // threads):
+        a, b, c = float(factors[i, 0]), float(factors[i, 1]), float(factors[i, 2])
+        out[i, 0], out[i, 1], out[i, 2] = a * a, a * b, b * b + c * c
 
 
-@kernel(parallel=True)
-def _cholesky_backward(factors, grad, double, out, threads):
+@kernel
+def _cholesky_backward(t, threads, factors, grad, double, out):
     n = len(factors)
-    for t in nb.prange(threads):
-        for i in range(n * t // threads, n * (t + 1) // threads):
-            a, b, c = float(factors[i, 0]), float(factors[i, 1]), float(factors[i, 2])
-            xx, xy, yy = grad[i, 0], double * grad[i, 1], grad[i, 2]
-            out[i, 0], out[i, 1], out[i, 2] = 2 * a * xx + b * xy, a * xy + 2 * b * yy, 2 * c * yy
+    for i in range(n * t // threads, n * (t + 1) // threads):
+        a, b, c = float(factors[i, 0]), float(factors[i, 1]), float(factors[i, 2])
+        xx, xy, yy = grad[i, 0], double * grad[i, 1], grad[i, 2]
+        out[i, 0], out[i, 1], out[i, 2] = 2 * a * xx + b * xy, a * xy + 2 * b * yy, 2 * c * yy
 
 
-@kernel(parallel=True)
-def _scales_forward(scales, angles, out, threads):
+@kernel
+def _scales_forward(t, threads, scales, angles, out):
     n = len(scales)
-    for t in nb.prange(threads):
-        for i in range(n * t // threads, n * (t + 1) // threads):
-            v1, v2 = float(scales[i, 0]) ** 2, float(scales[i, 1]) ** 2
-            c, s = math.cos(float(angles[i])), math.sin(float(angles[i]))
-            out[i, 0], out[i, 1], out[i, 2] = c * c * v1 + s * s * v2, c * s * (v1 - v2), s * s * v1 + c * c * v2
+    for i in range(n * t // threads, n * (t + 1) // threads):
+        v1, v2 = float(scales[i, 0]) ** 2, float(scales[i, 1]) ** 2
+        c, s = math.cos(float(angles[i])), math.sin(float(angles[i]))
+        out[i, 0], out[i, 1], out[i, 2] = c * c * v1 + s * s * v2, c * s * (v1 - v2), s * s * v1 + c * c * v2
 
 
-@kernel(parallel=True)
-def _scales_backward(scales, angles, grad, double, grad_scales, grad_angles, threads):
+@kernel
+def _scales_backward(t, threads, scales, angles, grad, double, grad_scales, grad_angles):
     n = len(scales)
-    for t in nb.prange(threads):
-        for i in range(n * t // threads, n * (t + 1) // threads):
-            s1, s2 = float(scales[i, 0]), float(scales[i, 1])
-            c, s = math.cos(float(angles[i])), math.sin(float(angles[i]))
-            xx, xy, yy = grad[i, 0], double * grad[i, 1], grad[i, 2]
-            grad_scales[i, 0] = 2 * s1 * (c * c * xx + c * s * xy + s * s * yy)
-            grad_scales[i, 1] = 2 * s2 * (s * s * xx - c * s * xy + c * c * yy)
-            grad_angles[i] = (s1 * s1 - s2 * s2) * (2 * c * s * (yy - xx) + (c * c - s * s) * xy)
+    for i in range(n * t // threads, n * (t + 1) // threads):
+        s1, s2 = float(scales[i, 0]), float(scales[i, 1])
+        c, s = math.cos(float(angles[i])), math.sin(float(angles[i]))
+        xx, xy, yy = grad[i, 0], double * grad[i, 1], grad[i, 2]
+        grad_scales[i, 0] = 2 * s1 * (c * c * xx + c * s * xy + s * s * yy)
+        grad_scales[i, 1] = 2 * s2 * (s * s * xx - c * s * xy + c * c * yy)
+        grad_angles[i] = (s1 * s1 - s2 * s2) * (2 * c * s * (yy - xx) + (c * c - s * s) * xy)
 
 
 class _FromCholesky(torch.autograd.Function):
@@ -111,7 +107,7 @@ class _FromCholesky(torch.autograd.Function):
         out = torch.empty((len(cholesky), 3), dtype=torch.float64)
         ctx.save_for_backward(cholesky)
         ctx.double = double
-        _cholesky_forward(cholesky.detach().contiguous().numpy(), out.numpy(), thread_count())
+        run(thread_count(), _cholesky_forward, cholesky.detach().contiguous().numpy(), out.numpy())
         return out
 
     @staticmethod
@@ -119,7 +115,7 @@ class _FromCholesky(torch.autograd.Function):
         (cholesky,) = ctx.saved_tensors
         out = torch.empty_like(cholesky, memory_format=torch.contiguous_format)
         factors = cholesky.detach().contiguous().numpy()
-        _cholesky_backward(factors, grad.contiguous().numpy(), ctx.double, out.numpy(), thread_count())
+        run(thread_count(), _cholesky_backward, factors, grad.contiguous().numpy(), ctx.double, out.numpy())
         return out, None
 
 
@@ -130,7 +126,7 @@ class _FromScales(torch.autograd.Function):
         ctx.save_for_backward(scales, angles)
         ctx.double = double
         arrays = scales.detach().contiguous().numpy(), angles.detach().contiguous().numpy()
-        _scales_forward(*arrays, out.numpy(), thread_count())
+        run(thread_count(), _scales_forward, *arrays, out.numpy())
         return out
 
     @staticmethod
@@ -138,5 +134,5 @@ class _FromScales(torch.autograd.Function):
         scales, angles = (value.detach().contiguous() for value in ctx.saved_tensors)
         grads = torch.empty_like(scales), torch.empty_like(angles)
         arrays = scales.numpy(), angles.numpy(), grad.contiguous().numpy()
-        _scales_backward(*arrays, ctx.double, grads[0].numpy(), grads[1].numpy(), thread_count())
+        run(thread_count(), _scales_backward, *arrays, ctx.double, grads[0].numpy(), grads[1].numpy())
         return *grads, None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import cpu_bins, cpu_sum
-from .jit import thread_count
+from .threads import run, thread_count
 
 Gradients = tuple[np.ndarray, np.ndarray, np.ndarray]
 _NO_CLIP = np.zeros((0, 4), np.int32)
@@ -105,28 +105,20 @@ class SumRasterizer:
             raise ValueError(f"form: expected 'conic' or 'covariance', got {form!r}")
         self._saved = None
         self._records = self._buffer("records", (n,), cpu_bins.RECORD)
-        cpu_bins.prepare(
-            self._records,
-            means,
-            shapes,
-            form == "conic",
-            colors,
-            height,
-            width,
-            float(centre),
-            _NO_CLIP if clip is None else clip,
-            self.threads,
-        )
+        arrays = means, shapes, form == "conic", colors, height, width, float(centre)
+        run(self.threads, cpu_bins.prepare, self._records, *arrays, _NO_CLIP if clip is None else clip)
 
     def _draw(self, out: np.ndarray, row_first: int, row_last: int, centre: float) -> tuple[np.ndarray, np.ndarray, int]:
         tiles_x = -(-out.shape[1] // cpu_bins.TILE_W)
         tiles = tiles_x * (row_last - row_first)
         bins = self._buffer("bins", (self.threads, tiles * cpu_bins.BANDS), np.int32)
         start = self._buffer("start", (tiles + 1,), np.int64)
-        cpu_bins.count(self._records, tiles_x, row_first, row_last, bins)
+        part = self._records, tiles_x, row_first, row_last, bins
+        run(self.threads, cpu_bins.count, *part)
         order = self._buffer("order", (cpu_bins.offsets(bins, start),), np.int32)
-        cpu_bins.fill(self._records, tiles_x, row_first, row_last, bins, order)
-        cpu_sum.draw(self._records, order, start, tiles_x, row_first, float(centre), *self._scratch(), out)
+        run(self.threads, cpu_bins.fill, *part, order)
+        place = tiles_x, row_first, float(centre)
+        run(self.threads, cpu_sum.draw, self._records, order, start, *place, *self._scratch(), out)
         return order, start, tiles_x
 
     def _scratch(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -160,8 +152,7 @@ class SumRasterizer:
             for array in out:
                 array.fill(0)
         cells = self._buffer("cells", (-(-width // 8) * ((height + 1) // 2 * cpu_sum.CELL + 16),), np.float32)
-        cpu_sum.read_gradient(grad, cells, self.threads)
-        cpu_sum.collect(
-            self._records, order, start, tiles_x, centre, conic, height, cells, *self._scratch(), out
-        )
+        run(self.threads, cpu_sum.read_gradient, grad, cells)
+        place = tiles_x, float(centre), conic, height
+        run(self.threads, cpu_sum.collect, self._records, order, start, *place, cells, *self._scratch(), out)
         return out

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 
 from .jit import kernel
@@ -51,9 +50,10 @@ def _determinant(a, b, c):
 
 
 @kernel
-def _prepare(records, first, last, means, shapes, conic, colors, height, width, centre, clip):
-    """Fills records[first:last]. `shapes` holds covariances (xx, xy, yy), or their inverses where `conic`."""
-    for i in range(first, last):
+def prepare(t, threads, records, means, shapes, conic, colors, height, width, centre, clip):
+    """Fills records. `shapes` holds covariances (xx, xy, yy), or their inverses where `conic`."""
+    n = len(records)
+    for i in range(n * t // threads, n * (t + 1) // threads):
         r = records[i]
         sxx, sxy, syy = np.float64(shapes[i, 0]), np.float64(shapes[i, 1]), np.float64(shapes[i, 2])
         det = _determinant(sxx, sxy, syy)
@@ -85,10 +85,14 @@ def _prepare(records, first, last, means, shapes, conic, colors, height, width, 
 
 
 @kernel
-def _count(records, first, last, tiles_x, row_first, row_last, bins):
-    """Counts records[first:last] in each bin (tile, band of rows) of the tile rows row_first .. row_last - 1."""
+def count(t, threads, records, tiles_x, row_first, row_last, all_bins):
+    """Counts this thread's records in each bin (tile, band of rows) of the tile rows row_first .. row_last - 1.
+
+    all_bins: [threads, tiles * BANDS] int32.
+    """
+    n, bins = len(records), all_bins[t]
     bins[:] = 0
-    for i in range(first, last):
+    for i in range(n * t // threads, n * (t + 1) // threads):
         r = records[i]
         if r.x0 <= r.x1:
             for ty in range(max(r.y0 // TILE_H, row_first), min(r.y1 // TILE_H + 1, row_last)):
@@ -98,9 +102,10 @@ def _count(records, first, last, tiles_x, row_first, row_last, bins):
 
 
 @kernel
-def _fill(records, first, last, tiles_x, row_first, row_last, bins, order):
-    """The same walk as `_count`, writing each Gaussian to the next place of its bins."""
-    for i in range(first, last):
+def fill(t, threads, records, tiles_x, row_first, row_last, all_bins, order):
+    """The same walk as `count`, writing each Gaussian to the next place of its bins."""
+    n, bins = len(records), all_bins[t]
+    for i in range(n * t // threads, n * (t + 1) // threads):
         r = records[i]
         if r.x0 <= r.x1:
             for ty in range(max(r.y0 // TILE_H, row_first), min(r.y1 // TILE_H + 1, row_last)):
@@ -109,22 +114,6 @@ def _fill(records, first, last, tiles_x, row_first, row_last, bins, order):
                     place = bins[band + tx * BANDS]
                     order[place] = i
                     bins[band + tx * BANDS] = place + 1
-
-
-@kernel(parallel=True)
-def prepare(records, means, shapes, conic, colors, height, width, centre, clip, threads):
-    n = means.shape[0]
-    for t in nb.prange(threads):
-        first, last = n * t // threads, n * (t + 1) // threads
-        _prepare(records, first, last, means, shapes, conic, colors, height, width, centre, clip)
-
-
-@kernel(parallel=True)
-def count(records, tiles_x, row_first, row_last, bins):
-    """bins [threads, tiles * BANDS] int32: entries per thread and bin."""
-    n, threads = records.shape[0], bins.shape[0]
-    for t in nb.prange(threads):
-        _count(records, n * t // threads, n * (t + 1) // threads, tiles_x, row_first, row_last, bins[t])
 
 
 @kernel
@@ -141,13 +130,6 @@ def offsets(bins, start):
             bins[t, k], total = total, total + bins[t, k]
     start[-1] = total
     return total
-
-
-@kernel(parallel=True)
-def fill(records, tiles_x, row_first, row_last, bins, order):
-    n, threads = records.shape[0], bins.shape[0]
-    for t in nb.prange(threads):
-        _fill(records, n * t // threads, n * (t + 1) // threads, tiles_x, row_first, row_last, bins[t], order)
 
 
 @kernel

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 
 from .cpu_bins import CUT, TILE_H, TILE_W, own_tiles
@@ -155,9 +154,14 @@ def _write_tile(tile, image, x_lo, x_hi, row0, row1, image_row0):
 
 
 @kernel
-def _draw(t, threads, records, order, start, tiles_x, row_first, centre, tile, scratch, image):
-    """Draws the tiles of thread t; the first row of `image` is the first of tile row `row_first`."""
-    floats, ints, doubles, singles = scratch
+def draw(t, threads, records, order, start, tiles_x, row_first, centre, work, all_ints, all_doubles, image):
+    """Draws the tiles of thread t of rows row_first * TILE_H ... of the picture to `image`, float32 [h, W, 3].
+
+    work [threads, WORK_FLOATS] float32, all_ints [threads, PLAN_INTS] int32, all_doubles [threads, LANE_DOUBLES]:
+    scratch.
+    """
+    tile, floats, singles = work[t, :_TILE_END], work[t, _TILE_END:_PLAN_END], work[t, _PLAN_END:]
+    ints, doubles = all_ints[t], all_doubles[t]
     height, width, _ = image.shape
     top = row_first * TILE_H
     a, b = own_tiles(start, t, threads)
@@ -175,26 +179,14 @@ def _draw(t, threads, records, order, start, tiles_x, row_first, centre, tile, s
         _write_tile(tile, image, x_lo, x_hi, row0, row1, top)
 
 
-@kernel(parallel=True)
-def draw(records, order, start, tiles_x, row_first, centre, work, ints, doubles, image):
-    """The picture of the sorted Gaussians: rows row_first * TILE_H ... of it, float32 [h, W, 3].
-
-    work [threads, WORK_FLOATS] float32, ints [threads, PLAN_INTS] int32, doubles [threads, LANE_DOUBLES]: scratch.
-    """
-    threads = ints.shape[0]
-    for t in nb.prange(threads):
-        tile, floats, singles = work[t, :_TILE_END], work[t, _TILE_END:_PLAN_END], work[t, _PLAN_END:]
-        scratch = floats, ints[t], doubles[t], singles
-        _draw(t, threads, records, order, start, tiles_x, row_first, centre, tile, scratch, image)
-
-
 @kernel
-def _read_rows(grad, cells, first, last):
-    """Rows first .. last - 1 (`first` even) of grad [H, W, 3] to strips of cells, zero outside the image."""
+def read_gradient(t, threads, grad, cells):
+    """grad [H, W, 3] to strips of cells, zero outside the image."""
     height, width, _ = grad.shape
+    pairs = (height + 1) // 2
     pitch = (height + 1) // 2 * CELL + 16
     flat = grad.reshape(-1)
-    for y in range(first, last, 2):
+    for y in range(pairs * t // threads * 2, pairs * (t + 1) // threads * 2, 2):
         for s in range((width + 7) // 8):
             p = s * pitch + (y >> 1) * CELL
             if y + 1 < height and 8 * s + 8 <= width:
@@ -208,14 +200,6 @@ def _read_rows(grad, cells, first, last):
                 inside = y + (i >> 3) < height and 8 * s + (i & 7) < width
                 for c in range(3):
                     cells[p + 16 * c + i] = grad[y + (i >> 3), 8 * s + (i & 7), c] if inside else _f32(0)
-
-
-@kernel(parallel=True)
-def read_gradient(grad, cells, threads):
-    """grad [H, W, 3] to strips of cells."""
-    pairs = (grad.shape[0] + 1) // 2
-    for t in nb.prange(threads):
-        _read_rows(grad, cells, pairs * t // threads * 2, min(pairs * (t + 1) // threads * 2, grad.shape[0]))
 
 
 @kernel
@@ -281,12 +265,16 @@ def _differentiate(r, conic, s, n, grad_means, grad_shapes, grad_colors):
 
 
 @kernel
-def _collect(t, threads, records, order, start, tiles_x, centre, conic, height, cells, scratch, sums, ids, out):
-    """Gradients of the Gaussians whose first pixel is in a tile of thread t: each is summed by one thread alone."""
-    floats, ints, doubles, singles = scratch
+def collect(t, threads, records, order, start, tiles_x, centre, conic, height, cells, work, all_ints, all_doubles, out):
+    """Gradients of the Gaussians whose first pixel is in a tile of thread t: each is summed by one thread alone.
+
+    out: gradients (means [N, 2], shapes [N, 3], colours [N, 3]), zero on entry. Scratch as for `draw`.
+    """
+    sums, floats, singles = work[t, :16], work[t, _TILE_END:_PLAN_END], work[t, _PLAN_END:]
+    ints, doubles = all_ints[t], all_doubles[t]
     grad_means, grad_shapes, grad_colors = out
     pitch = (height + 1) // 2 * CELL + 16
-    moments = np.zeros((16, 8), np.float64)
+    ids, moments = np.empty(16, np.int32), np.zeros((16, 8), np.float64)
     a, b = own_tiles(start, t, threads)
     for tile in range(a, b):
         m = 0
@@ -310,14 +298,3 @@ def _collect(t, threads, records, order, start, tiles_x, centre, conic, height, 
             for i in range(m):
                 _differentiate(records[ids[i]], conic, moments[i], ids[i], grad_means, grad_shapes, grad_colors)
             m = 0
-
-
-@kernel(parallel=True)
-def collect(records, order, start, tiles_x, centre, conic, height, cells, work, ints, doubles, out):
-    """out: gradients (means [N, 2] f32, shapes [N, 3], colours [N, 3] f32), zero on entry. Scratch as for `draw`."""
-    threads = ints.shape[0]
-    for t in nb.prange(threads):
-        floats, singles = work[t, _TILE_END:_PLAN_END], work[t, _PLAN_END:]
-        scratch = floats, ints[t], doubles[t], singles
-        sums, ids = work[t, :16], np.empty(16, np.int32)
-        _collect(t, threads, records, order, start, tiles_x, centre, conic, height, cells, scratch, sums, ids, out)

@@ -46,7 +46,7 @@ def cache_folder() -> Path | None:
     except OSError as error:
         warnings.warn(
             f"compiled kernels cannot be kept in {folder} ({error.strerror}): every start will compile them anew, "
-            "about 20 seconds; set SPLATBENCH_CACHE to a writable folder",
+            "about 15 seconds; set SPLATBENCH_CACHE to a writable folder",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -67,22 +67,3 @@ def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         return numba.njit(**(_OPTIONS | {"cache": True} | options))(function)
     finally:
         numba.config.CACHE_DIR = before
-
-
-def thread_count(threads: int | None = None) -> int:
-    """Threads that kernels may use: at most what numba was allowed, `SPLATBENCH_THREADS`, and `threads`.
-
-    Raises:
-        ValueError: `SPLATBENCH_THREADS` or `threads` is not a whole number of at least 1.
-    """
-    allowed = numba.get_num_threads()
-    setting = os.environ.get("SPLATBENCH_THREADS", "")
-    if setting:
-        if not setting.isdecimal() or int(setting) < 1:
-            raise ValueError(f"SPLATBENCH_THREADS must be a whole number of at least 1, got {setting!r}")
-        allowed = min(allowed, int(setting))
-    if threads is None:
-        return allowed
-    if threads < 1:
-        raise ValueError(f"threads must be at least 1, got {threads}")
-    return min(allowed, threads)

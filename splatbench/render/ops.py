@@ -12,8 +12,8 @@ from torch import Tensor
 from splatbench.gaussians import Gaussians2D
 
 from .cpu import SumRasterizer
-from .jit import thread_count
 from .published import tile_clip
+from .threads import thread_count
 
 _free: list[SumRasterizer] = []  # workspaces that no picture is waiting for
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 
-from .jit import kernel, thread_count
+from .jit import kernel
+from .threads import run, thread_count
 
 TILE = 16
 CAP = 256
@@ -28,21 +28,20 @@ def _tile_range(u, radius, tiles):
     return int(first), int(last)
 
 
-@kernel(parallel=True, fastmath=False)
-def _clip(means, covariances, height, width, out, threads):
+@kernel(fastmath=False)
+def _clip(t, threads, means, covariances, height, width, out):
     n, tx, ty = len(means), (width + TILE - 1) // TILE, (height + TILE - 1) // TILE
-    for t in nb.prange(threads):
-        for i in range(n * t // threads, n * (t + 1) // threads):
-            xx, xy, yy = covariances[i, 0], covariances[i, 1], covariances[i, 2]
-            ux, uy = means[i, 0] - 0.5, means[i, 1] - 0.5
-            half = (xx + yy) / 2
-            largest = half + math.sqrt(max(_EIGENVALUE_FLOOR, half * half - (xx * yy - xy * xy)))
-            radius = math.ceil(3 * math.sqrt(largest))
-            out[i] = 0
-            if math.isfinite(ux) and math.isfinite(uy) and math.isfinite(radius):
-                x0, x1 = _tile_range(ux, radius, tx)
-                y0, y1 = _tile_range(uy, radius, ty)
-                out[i, 0], out[i, 1], out[i, 2], out[i, 3] = TILE * x0, TILE * x1, TILE * y0, TILE * y1
+    for i in range(n * t // threads, n * (t + 1) // threads):
+        xx, xy, yy = covariances[i, 0], covariances[i, 1], covariances[i, 2]
+        ux, uy = means[i, 0] - 0.5, means[i, 1] - 0.5
+        half = (xx + yy) / 2
+        largest = half + math.sqrt(max(_EIGENVALUE_FLOOR, half * half - (xx * yy - xy * xy)))
+        radius = math.ceil(3 * math.sqrt(largest))
+        out[i] = 0
+        if math.isfinite(ux) and math.isfinite(uy) and math.isfinite(radius):
+            x0, x1 = _tile_range(ux, radius, tx)
+            y0, y1 = _tile_range(uy, radius, ty)
+            out[i, 0], out[i, 1], out[i, 2], out[i, 3] = TILE * x0, TILE * x1, TILE * y0, TILE * y1
 
 
 def tile_clip(means: np.ndarray, covariances: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -56,5 +55,5 @@ def tile_clip(means: np.ndarray, covariances: np.ndarray, height: int, width: in
         [N, 4] int32 (x0, x1, y0, y1), upper bounds exclusive, multiples of 16; zeros where nothing is touched.
     """
     out = np.empty((len(means), 4), np.int32)
-    _clip(means, covariances, height, width, out, thread_count())
+    run(thread_count(), _clip, means, covariances, height, width, out)
     return out

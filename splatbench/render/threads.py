@@ -1,0 +1,61 @@
+"""Threads for kernels: each works on its own part, and nobody spins while waiting.
+
+OpenMP threads wait busily at the end of every parallel section. Fitting enters thousands of short sections, and beside
+any other load on the machine the spinning costs ten times the work; these threads sleep instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+
+_pool: ThreadPoolExecutor | None = None
+_pool_size = 0
+
+
+def _forget_pool() -> None:
+    """A forked child has none of the parent's threads."""
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def thread_count(threads: int | None = None) -> int:
+    """Threads that kernels may use: at most the cores of this process, `NUMBA_NUM_THREADS`, `SPLATBENCH_THREADS`, and
+    `threads`.
+
+    Raises:
+        ValueError: `SPLATBENCH_THREADS` or `threads` is not a whole number of at least 1.
+    """
+    allowed: int = numba.config.NUMBA_NUM_THREADS
+    setting = os.environ.get("SPLATBENCH_THREADS", "")
+    if setting:
+        if not setting.isdecimal() or int(setting) < 1:
+            raise ValueError(f"SPLATBENCH_THREADS must be a whole number of at least 1, got {setting!r}")
+        allowed = min(allowed, int(setting))
+    if threads is None:
+        return allowed
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}")
+    return threads
+
+
+def run(threads: int, part: Callable[..., Any], *args: Any) -> None:
+    """Calls part(t, threads, *args) for t = 0 .. threads - 1 at the same time and returns when all are done."""
+    global _pool, _pool_size
+    if threads == 1:
+        part(0, 1, *args)
+        return
+    if _pool is None or _pool_size < threads - 1:
+        _pool, _pool_size = ThreadPoolExecutor(threads - 1, thread_name_prefix="splatbench"), threads - 1
+    waiting = [_pool.submit(part, t, threads, *args) for t in range(1, threads)]
+    part(0, threads, *args)
+    for future in waiting:
+        future.result()
