@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import statistics
 import sys
 import time
@@ -96,7 +97,8 @@ def encode_image(
         result.seconds_all.append(trace.seconds)
         stages.append(trace.stages)
         if repeat == 0:
-            result.files, result.curve = files, trace.curve
+            result.files = files
+            result.curve = [(i, at, v) for i, at, v in trace.curve if all(map(math.isfinite, v.values()))]
         elif files[-1].data != result.files[-1].data:
             result.notes.append(f"repeat {repeat + 1} gave another file: the method is not deterministic here")
     median = statistics.median(result.seconds_all)
@@ -122,6 +124,9 @@ def check_budget(budget: Budget, height: int, width: int) -> None:
 
 
 def _file(method: Method, name: str, encoding: Any, iterations: int | None, seconds: float) -> File:
+    gaussians = encoding if isinstance(encoding, Gaussians2D) else getattr(encoding, "gaussians", None)
+    if isinstance(gaussians, Gaussians2D):
+        _check_finite(gaussians)
     begin = time.perf_counter()
     data = method.to_bytes(encoding)
     to_bytes_seconds = time.perf_counter() - begin
@@ -129,12 +134,16 @@ def _file(method: Method, name: str, encoding: Any, iterations: int | None, seco
     decoded = method.from_bytes(data)
     count = None
     if isinstance(decoded, Gaussians2D):
+        _check_finite(decoded)
         count = len(decoded)
-        try:
-            decoded.check_finite()
-        except ValueError as error:
-            raise Diverged(str(error)) from None
     return File(name, data, count, method.nominal_bits(encoding), iterations, seconds, to_bytes_seconds)
+
+
+def _check_finite(gaussians: Gaussians2D) -> None:
+    try:
+        gaussians.check_finite()
+    except ValueError as error:
+        raise Diverged(str(error)) from None
 
 
 def _keep_snapshot(files: list[File], method: Method, name: str, encoding: Any) -> None:

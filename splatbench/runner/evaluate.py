@@ -26,6 +26,7 @@ from splatbench.runner.results import (
     write_result,
 )
 from splatbench.runner.scoring import STRIP_PIXELS, metric_version, score, warm_up
+from splatbench.runner.supervise import DeathMark
 from splatbench.trace import Diverged
 
 
@@ -49,7 +50,7 @@ def evaluate_shard(plan: Plan, shard: Shard, reporter: Reporter, retry_before: f
     begin = time.perf_counter()
     check_writable(plan.root)
     summary = Summary(stage="evaluate")
-    job = _Job(plan, reporter, retry_before, summary)
+    job = _Job(plan, shard, reporter, retry_before, summary)
     for image in shard.images:
         originals: list[_Original] = []
         for run in shard.runs:
@@ -62,8 +63,9 @@ def evaluate_shard(plan: Plan, shard: Shard, reporter: Reporter, retry_before: f
 class _Job:
     """What the images of one process share."""
 
-    def __init__(self, plan: Plan, reporter: Reporter, retry_before: float, summary: Summary) -> None:
-        self.plan, self.reporter, self.retry_before, self.summary = plan, reporter, retry_before, summary
+    def __init__(self, plan: Plan, shard: Shard, reporter: Reporter, retry_before: float, summary: Summary) -> None:
+        self.plan, self.shard, self.reporter = plan, shard, reporter
+        self.retry_before, self.summary = retry_before, summary
         self._warm: set[str] = set()
 
     def evaluate(self, run: Run, image: str, originals: list[_Original]) -> None:
@@ -74,18 +76,19 @@ class _Job:
             return
         path = self.plan.evaluation(run, image)
         result = read_result(EvaluateResult, path) or EvaluateResult(image=image)
-        stale = path.stat().st_mtime < self.retry_before if path.exists() else False
-        changed = False
-        for file in encoded.files:
-            known = _valid(result.snapshots.get(file.snapshot), file, encoded)
-            if known is not None and known.status != "ok" and stale:
-                known = None
-            updated = self._update(run, image, file, known, encoded, originals)
-            if updated is not None:
-                result.snapshots[file.snapshot] = updated
-                changed = True
-        if changed:
-            write_result(path, result)
+        retry = path.exists() and path.stat().st_mtime < self.retry_before
+        work = self._missing(encoded, result, retry)
+        if work:
+            # From here on `result` is also what is written should the process die.
+            for file, _, base in work:
+                result.snapshots[file.snapshot] = base
+            targets = [("snapshots", file.snapshot) for file, _, _ in work]
+            before = result.model_copy(deep=True)
+            with DeathMark(self.plan.root, self.shard.name, path, result, targets):
+                for file, names, base in work:
+                    self._measure(run, image, file, names, base, encoded, originals)
+                if result != before or not path.exists():
+                    write_result(path, result)
             self.summary.done += 1
             self.reporter.line(f"{image} {run.label}: {_outcome(result.snapshots)}")
         else:
@@ -94,56 +97,64 @@ class _Job:
             self.summary.failed += evaluation.status != "ok"
             self.summary.open += evaluation.status == "not_run"
 
-    def _update(
+    def _missing(
+        self, encoded: EncodeResult, result: EvaluateResult, retry: bool
+    ) -> list[tuple[EncodedFile, list[str], FileEvaluation]]:
+        """Files that lack metrics of the experiment, what they lack, and what is known already."""
+        work = []
+        for file in encoded.files:
+            known = result.snapshots.get(file.snapshot)
+            if known is None or (known.file_sha256, known.pixel_sha256) != (file.sha256, encoded.pixel_sha256):
+                known = FileEvaluation(file_sha256=file.sha256, pixel_sha256=encoded.pixel_sha256 or "")
+            elif known.status not in ("ok", "not_run") and not retry:
+                continue
+            names = [
+                name
+                for name in self.plan.experiment.metrics
+                if name not in known.metrics or known.metrics[name].version != metric_version(name)
+            ]
+            if names or known.status != "ok":
+                work.append((file, names, known))
+        return work
+
+    def _measure(
         self,
         run: Run,
         image: str,
         file: EncodedFile,
-        known: FileEvaluation | None,
+        names: list[str],
+        evaluation: FileEvaluation,
         encoded: EncodeResult,
         originals: list[_Original],
-    ) -> FileEvaluation | None:
-        """The evaluation with all metrics that the experiment asks for; None if nothing was missing."""
-        metrics = known.metrics if known is not None else {}
-        missing = [
-            name
-            for name in self.plan.experiment.metrics
-            if name not in metrics or metrics[name].version != metric_version(name)
-        ]
-        if known is not None and (not missing or known.status not in ("ok", "not_run")):
-            return None
-        begin = time.perf_counter()
-        base = known or FileEvaluation(file_sha256=file.sha256, pixel_sha256=encoded.pixel_sha256 or "")
-        updated = base.model_copy(update={"status": "ok", "reason": None, "not_run": {}})
-        label = f"{image} {run.label}"
+    ) -> None:
+        """Adds the metrics `names` to an evaluation, or why that failed."""
+        evaluation.status, evaluation.reason = "ok", None
+        for name in names:
+            evaluation.metrics.pop(name, None)  # of another version of the metric
         try:
             original = self._original(run, image, encoded, originals)
             data = (self.plan.encoding(run, image).parent / file.file).read_bytes()
             suffix = Path(file.file).suffix
             self._warm_up(run.entry.method, data, suffix, original.pixels)
             begin = time.perf_counter()
-            repeats = self.plan.experiment.timing_repeats
-            measured = score(data, original.pixels, missing, suffix, repeats)
+            measured = score(data, original.pixels, names, suffix, self.plan.experiment.timing_repeats)
+            elapsed = time.perf_counter() - begin
         except Exception as error:
-            updated.status, updated.reason = _classify(error)
-            if updated.status == "failed":
-                self.reporter.failure(label, f"failed: {updated.reason}", error)
-            return updated
-        updated.n_actual = measured.n_actual
-        if updated.decode_seconds is None:
-            updated.decode_seconds = measured.decode_seconds
-        updated.metrics = dict(metrics) | {
+            evaluation.status, evaluation.reason = _classify(error)
+            if evaluation.status == "failed":
+                self.reporter.failure(f"{image} {run.label}", evaluation.reason, error)
+            return
+        evaluation.n_actual = measured.n_actual
+        if evaluation.decode_seconds is None:
+            evaluation.decode_seconds = measured.decode_seconds
+        evaluation.metrics |= {
             name: MetricValue(value=value, version=metric_version(name), seconds=measured.seconds[name])
             for name, value in measured.values.items()
         }
-        updated.not_run = measured.not_run
-        elapsed = time.perf_counter() - begin
-        updated.evaluate_seconds += elapsed
+        evaluation.not_run = measured.not_run
         self.summary.busy_seconds += elapsed
-        # Nothing new and nothing newly impossible: the file on disk says the same already.
-        if known is not None and known.status == "ok" and not measured.values and known.not_run == updated.not_run:
-            return None
-        return updated
+        if measured.values:
+            evaluation.evaluate_seconds += elapsed
 
     def _warm_up(self, method: str, data: bytes, suffix: str, original: np.ndarray) -> None:
         """Imports, compilation and weights are not counted as evaluation. A large picture takes long enough anyway."""
@@ -160,13 +171,6 @@ class _Job:
         if originals[0].sha256 != encoded.pixel_sha256:
             raise ImageError(f"{image} has changed since it was encoded; run the encode stage again")
         return originals[0]
-
-
-def _valid(known: FileEvaluation | None, file: EncodedFile, encoded: EncodeResult) -> FileEvaluation | None:
-    """The evaluation if it is of this very file and original."""
-    if known is None or (known.file_sha256, known.pixel_sha256) != (file.sha256, encoded.pixel_sha256):
-        return None
-    return known
 
 
 def _classify(error: Exception) -> tuple[Status, str]:

@@ -18,8 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from pydantic import BaseModel
+
+from splatbench.files import write_atomic
 from splatbench.record import Status
-from splatbench.runner.results import EncodeResult, write_result
+from splatbench.runner.results import to_json
 
 #: Signals that a process gets for what it did itself.
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
@@ -31,16 +34,24 @@ def mark_path(root: Path, shard: str) -> Path:
 
 
 class DeathMark:
-    """While entered, a file says which row the process is working on."""
+    """While entered, a file says which row the process is working on.
 
-    def __init__(self, root: Path, shard: str, path: Path, row: EncodeResult) -> None:
-        self._mark, self._path, self._row = mark_path(root, shard), path, row
+    Args:
+        path: where the row will be written.
+        document: its content should the process die.
+        targets: the places in it (as keys, from the outside in) that then get status and reason.
+    """
+
+    def __init__(
+        self, root: Path, shard: str, path: Path, document: BaseModel, targets: Sequence[Sequence[str]] = ((),)
+    ) -> None:
+        self._mark = mark_path(root, shard)
+        self._content = {"path": str(path), "document": document.model_dump(mode="json"), "targets": targets}
 
     def __enter__(self) -> DeathMark:
         # Not flushed to disk: it has to outlive the process, not the machine.
         self._mark.parent.mkdir(parents=True, exist_ok=True)
-        content = {"pid": os.getpid(), "path": str(self._path), "row": self._row.model_dump(mode="json")}
-        self._mark.write_text(json.dumps(content), encoding="utf-8")
+        self._mark.write_text(json.dumps(self._content | {"pid": os.getpid()}), encoding="utf-8")
         return self
 
     def __exit__(
@@ -87,7 +98,7 @@ def _outcome(number: signal.Signals, out_of_memory: bool) -> tuple[Status, str] 
     if number == signal.SIGKILL and out_of_memory:
         return "out_of_memory", "the system ended the process because memory ran out"
     if number in CRASHES:
-        return "failed", f"the process crashed ({number.name}) while encoding this image"
+        return "failed", f"the process crashed ({number.name}) while working on this image"
     return None
 
 
@@ -97,13 +108,17 @@ def _complete_row(mark: Path, pid: int, outcome: tuple[Status, str], report: Cal
         content = json.loads(mark.read_text(encoding="utf-8"))
         if content["pid"] != pid:
             return False
-        row = EncodeResult.model_validate(content["row"])
+        path, document = Path(content["path"]), content["document"]
+        for target in content["targets"]:
+            place = document
+            for key in target:
+                place = place[key]
+            place["status"], place["reason"] = outcome
     except (OSError, ValueError, KeyError):
         return False
-    row.status, row.reason = outcome
-    write_result(Path(content["path"]), row)
+    write_atomic(path, to_json(document))
     mark.unlink()
-    report(f"{row.image}: {row.status}: {row.reason}; going on with the rest")
+    report(f"{path.stem}: {outcome[0]}: {outcome[1]}; going on with the rest")
     return True
 
 

@@ -66,6 +66,8 @@ class Workflow:
         are to be retried), so that Snakemake plans these jobs again. Results stay."""
         retry = bool(self.options.get("retry_failed"))
         for shard in self.plan.shards.values():
+            if not all(self.plan.encoding(run, image).exists() for run in shard.runs for image in shard.images):
+                self.plan.encode_marker(shard).unlink(missing_ok=True)  # somebody removed results by hand
             for marker in (self.plan.encode_marker(shard), self.plan.evaluate_marker(shard)):
                 _remove_open(marker, retry)
         for dataset in self.plan.datasets:

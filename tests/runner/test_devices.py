@@ -1,0 +1,147 @@
+"""Choosing a device, and leases of GPUs between processes that know nothing of each other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from splatbench.devices import DeviceMissing, choose_device, gpu_slots, lease_gpu
+
+NVIDIA_SMI = """#!/bin/sh
+echo "GPU 0: Fake 100 (UUID: GPU-aaaa)"
+echo "GPU 1: Fake 100 (UUID: GPU-bbbb)"
+"""
+
+
+@pytest.fixture
+def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in PATH with an nvidia-smi that lists two GPUs."""
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text(NVIDIA_SMI)
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("inherited", "slots"),
+    [("", []), ("-1", []), ("0", ["0"]), ("3, 1", ["3", "1"]), ("2,-1,0", ["2"]), ("GPU-aaaa,GPU-bbbb", ["GPU-aaaa", "GPU-bbbb"])],
+)  # fmt: skip
+def test_inherited_devices_come_first(two_gpus, monkeypatch, inherited, slots):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", inherited)
+    assert gpu_slots() == slots
+
+
+def test_else_those_that_nvidia_smi_lists(two_gpus):
+    assert gpu_slots() == ["0", "1"]
+
+
+def test_no_or_a_broken_nvidia_smi_means_none(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpu_slots() == []
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'driver not loaded'; exit 9\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    assert gpu_slots() == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "supported", "slots", "device"),
+    [
+        ("auto", ("cpu",), ["0"], "cpu"),
+        ("auto", ("cpu", "cuda"), ["0"], "cuda"),
+        ("auto", ("cpu", "cuda"), [], "cpu"),
+        ("cpu", ("cpu", "cuda"), ["0"], "cpu"),
+        ("cuda", ("cpu", "cuda"), ["0"], "cuda"),
+    ],
+)
+def test_choice(wanted, supported, slots, device):
+    assert choose_device(wanted, supported, slots) == device
+
+
+@pytest.mark.parametrize(
+    ("wanted", "supported", "slots", "words"),
+    [
+        ("cuda", ("cpu",), ["0"], "runs on cpu, not on cuda"),
+        ("cpu", ("cuda",), ["0"], "runs on cuda, not on cpu"),
+        ("cuda", ("cpu", "cuda"), [], "no CUDA device"),
+        ("auto", ("cuda",), [], "no CUDA device"),
+    ],
+)
+def test_impossible_choices_say_why(wanted, supported, slots, words):
+    with pytest.raises(DeviceMissing, match=words):
+        choose_device(wanted, supported, slots)
+
+
+def test_a_lease_is_exported_and_given_back(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
+    with lease_gpu(["5", "6"], tmp_path) as first:
+        assert (first, os.environ["CUDA_VISIBLE_DEVICES"], os.environ["CUDA_DEVICE_ORDER"]) == ("5", "5", "PCI_BUS_ID")
+        with lease_gpu(["5", "6"], tmp_path) as second:
+            assert (second, os.environ["CUDA_VISIBLE_DEVICES"]) == ("6", "6")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,6"
+    with lease_gpu(["5"], tmp_path) as again:
+        assert again == "5"
+
+
+def test_leasing_after_cuda_has_started_is_refused(tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    with pytest.raises(DeviceMissing, match="already in use by this process"), lease_gpu(["0"], tmp_path):
+        pass
+
+
+# Leases a GPU, notes entering and leaving, sleeps in between.
+_WORKER = """
+import sys, time
+from splatbench.devices import gpu_slots, lease_gpu
+import os
+with lease_gpu(gpu_slots(), poll_seconds=0.01) as slot:
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == slot
+    print("got", slot, time.time(), flush=True)
+    time.sleep(float(sys.argv[1]))
+    print("end", slot, time.time(), flush=True)
+"""
+
+
+def _worker(seconds: float, folder: Path) -> subprocess.Popen[str]:
+    environment = os.environ | {"SPLATBENCH_CACHE": str(folder)}
+    return subprocess.Popen(
+        [sys.executable, "-c", _WORKER, str(seconds)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def test_processes_never_share_a_gpu(two_gpus):
+    workers = [_worker(0.15, two_gpus) for _ in range(6)]
+    held: dict[str, list[tuple[float, float]]] = {"0": [], "1": []}
+    for worker in workers:
+        output, _ = worker.communicate(timeout=60)
+        assert worker.returncode == 0
+        (_, slot, begin), (_, _, end) = (line.split() for line in output.splitlines())
+        held[slot].append((float(begin), float(end)))
+    assert sum(map(len, held.values())) == 6 and all(held.values())
+    for times in held.values():
+        times.sort()
+        assert all(end <= begin for (_, end), (begin, _) in zip(times, times[1:], strict=False))
+
+
+def test_a_killed_holder_frees_its_gpu(two_gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    holder = _worker(60, two_gpus)
+    assert holder.stdout is not None and holder.stdout.readline().startswith("got 0")
+    waiting = _worker(0, two_gpus)
+    time.sleep(0.5)
+    assert waiting.poll() is None
+    holder.send_signal(signal.SIGKILL)
+    output, _ = waiting.communicate(timeout=30)
+    assert output.startswith("got 0")
+    holder.communicate()

@@ -1,0 +1,260 @@
+"""The encode stage: what is written, what is resumed, what becomes a row and what stops the job."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import time
+
+import pytest
+from PIL import Image
+
+from splatbench.record import Provenance
+from splatbench.runner.encode import Task, encode_shard, is_finished
+from splatbench.runner.results import EncodeResult, Summary, read_result
+
+
+@pytest.fixture
+def encode(make_plan, reporter):
+    """Encodes all shards of an experiment; returns the plan and the results by (entry, image)."""
+
+    def run(values, **options):
+        plan = make_plan(values)
+        for shard in plan.ordered_shards():
+            encode_shard(plan, shard, reporter, **options)
+        results = {
+            (run.entry.id, image): read_result(EncodeResult, plan.encoding(run, image))
+            for run in plan.runs
+            for image in plan.images[run.dataset]
+        }
+        return plan, results
+
+    return run
+
+
+def test_files_and_their_json(settings, encode, encodes, project):
+    settings["entries"][0]["snapshots"] = [1, 2]
+    plan, results = encode(settings)
+    assert encodes() == ["32x24 n100 seed 1", "40x24 n100 seed 1", "48x24 n100 seed 1"]
+    result = results["slow", "w40"]
+    folder = plan.encoding(plan.runs[0], "w40").parent
+    assert [file.file for file in result.files] == ["w40@1.png", "w40@2.png", "w40.png"]
+    for file in result.files:
+        data = (folder / file.file).read_bytes()
+        assert (file.bytes, file.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert [file.iterations for file in result.files] == [1, 2, 4]
+    assert (result.status, result.height, result.width, result.n_target) == ("ok", 24, 40, 100)
+    assert len(result.encode_seconds_all) == 1 and result.peak_memory_mib > 10
+    assert isinstance(result.provenance, Provenance) and result.provenance.cpu
+
+
+def test_nothing_is_encoded_twice_and_the_marker_counts(settings, encode, encodes):
+    encode(settings)
+    plan, _ = encode(settings)
+    assert len(encodes()) == 3
+    summary = read_result(Summary, plan.encode_marker(plan.shard("slow/pictures-000")))
+    assert (summary.done, summary.kept, summary.failed, summary.open) == (0, 3, 0, 0)
+
+
+def test_resumes_at_the_first_image_without_a_verified_result(settings, encode, encodes):
+    plan, _ = encode(settings)
+    plan.encoding(plan.runs[0], "w40").unlink()
+    (plan.encoding(plan.runs[0], "w48").parent / "w48.png").write_bytes(b"damaged")
+    encode(settings)
+    assert encodes()[3:] == ["40x24 n100 seed 1", "48x24 n100 seed 1"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"layout": 1}', b'{"layout": 999, "image": "w40"}'])
+def test_a_damaged_json_is_made_again(settings, encode, encodes, damage):
+    plan, _ = encode(settings)
+    plan.encoding(plan.runs[0], "w40").write_bytes(damage)
+    encode(settings)
+    assert encodes()[3:] == ["40x24 n100 seed 1"]
+
+
+def test_a_changed_picture_is_encoded_again_a_touched_one_is_not(settings, encode, encodes, project, crop):
+    encode(settings)
+    os.utime(project / "pictures" / "w40.png", (1, 1))
+    encode(settings)
+    assert len(encodes()) == 3
+    Image.fromarray(crop[:24, :40].copy()).save(project / "pictures" / "w40.png")
+    encode(settings)
+    assert encodes()[3:] == ["40x24 n100 seed 1"]
+
+
+def test_new_snapshots_and_repeats_are_made_fewer_are_not(settings, encode, encodes):
+    settings["entries"][0]["snapshots"] = [1]
+    encode(settings)
+    settings["entries"][0]["snapshots"] = []
+    encode(settings)
+    assert len(encodes()) == 3
+    settings["entries"][0]["snapshots"] = [1, 2]
+    encode(settings)
+    assert len(encodes()) == 6
+    _, results = encode(settings | {"timing_repeats": 3})
+    assert len(encodes()) == 6 + 9
+    result = results["slow", "w32"]
+    assert len(result.encode_seconds_all) == 3
+    assert result.final.seconds == sorted(result.encode_seconds_all)[1]
+
+
+def test_time_is_that_of_encode_alone(settings, encode):
+    settings["entries"][0] |= {"config": {"seconds": 0.2}, "snapshots": [1]}
+    _, results = encode(settings)
+    for result in results.values():
+        assert 0.2 <= result.final.seconds < 0.3
+        assert 0.05 <= result.files[0].seconds < 0.15
+
+
+@pytest.mark.parametrize(
+    ("fail", "status", "reason"),
+    [
+        ("raise", "failed", "KeyError: 'the answer'"),
+        ("nan", "diverged", "loss became nan"),
+        ("memory", "out_of_memory", "Unable to allocate 1.00 PiB"),
+        ("torch_memory", "out_of_memory", "memory"),
+        ("undecodable", "failed", "BitstreamError"),
+    ],
+)
+def test_a_failing_image_is_a_row_and_the_others_go_on(settings, encode, fail, status, reason):
+    width = 0 if fail == "undecodable" else 40
+    settings["entries"][0]["config"] = {"fail": fail, "fail_width": width}
+    plan, results = encode(settings)
+    result = results["slow", "w40"]
+    assert result.status == status and reason in result.reason
+    assert not result.files and result.pixel_sha256 and result.provenance.version
+    if width:
+        assert results["slow", "w48"].status == "ok"
+        summary = read_result(Summary, plan.encode_marker(plan.shard("slow/pictures-000")))
+        assert (summary.done, summary.failed, summary.open) == (3, 1, 0)
+
+
+def test_infinite_parameters_are_no_result(settings, encode):
+    entry = {"id": "own", "title": "", "family": "", "method": "selfcount", "budgets": [{"native": True}]}
+    _, results = encode(settings | {"entries": [entry | {"config": {"infinite": True}}]})
+    for result in results.values():
+        assert result.status == "diverged" and "Gaussians2D.scales" in result.reason
+
+
+def test_failed_rows_are_retried_only_when_asked(settings, encode, encodes):
+    settings["entries"][0]["config"] = {"fail": "raise", "fail_width": 40}
+    encode(settings)
+    encode(settings)
+    assert len(encodes()) == 3
+    encode(settings, retry_before=time.time() + 1)
+    assert encodes()[3:] == ["40x24 n100 seed 1"]
+
+
+def test_the_traceback_goes_to_the_reader_of_the_log(settings, make_plan, project):
+    from splatbench.runner.progress import Reporter
+
+    settings["entries"][0]["config"] = {"fail": "raise", "fail_width": 40}
+    plan = make_plan(settings)
+    log = Reporter("encode", project / "logs" / "job.log", stream=open(os.devnull, "w"))
+    encode_shard(plan, plan.shard("slow/pictures-000"), log)
+    log.close()
+    text = (project / "logs" / "job.log").read_text()
+    assert "Traceback" in text and "the answer" in text and "w48 slow n100" in text
+
+
+def test_broken_pictures_are_rows(settings, encode, encodes, project):
+    whole = (project / "pictures" / "w40.png").read_bytes()
+    (project / "pictures" / "w40.png").write_bytes(whole[: len(whole) // 2])
+    (project / "pictures" / "w48.png").write_text("not a picture")
+    _, results = encode(settings)
+    assert results["slow", "w32"].status == "ok"
+    assert results["slow", "w40"].status == results["slow", "w48"].status == "failed"
+    for name in ("w40", "w48"):
+        assert f"{name}.png" in results["slow", name].reason
+    encode(settings)
+    assert len(encodes()) == 1
+    (project / "pictures" / "w40.png").write_bytes(whole)
+    _, results = encode(settings)
+    assert results["slow", "w40"].status == "ok"
+    assert len(encodes()) == 2
+
+
+@pytest.mark.parametrize(("size", "status"), [((1, 1), "failed"), ((2000, 3), "ok"), ((3, 2000), "ok")])
+def test_extreme_sizes_and_more_gaussians_than_pixels(settings, encode, project, size, status):
+    for path in (project / "pictures").iterdir():
+        path.unlink()
+    Image.new("RGB", size, (10, 200, 30)).save(project / "pictures" / "odd.png")
+    _, results = encode(settings)
+    result = results["slow", "odd"]
+    assert (result.status, result.width, result.height) == (status, *size)
+    if status == "failed":
+        assert result.reason == "100 Gaussians are more than the image has pixels (1x1 = 1); ask for fewer"
+
+
+def test_missing_data_is_not_run_with_the_command_and_made_later(settings, encode, encodes, project, monkeypatch):
+    monkeypatch.setenv("SPLATBENCH_DATA", "")
+    settings["datasets"] = [{"name": "kodak", "images": ["kodim01"]}]
+    plan, results = encode(settings)
+    result = results["slow", "kodim01"]
+    assert result.status == "not_run"
+    assert "splatbench data fetch kodak" in result.reason
+    assert not is_finished(plan, Task(plan.runs[0], "kodim01", plan.encoding(plan.runs[0], "kodim01")))
+    summary = read_result(Summary, plan.encode_marker(plan.shard("slow/kodak-000")))
+    assert (summary.failed, summary.open) == (1, 1)
+
+
+def test_a_missing_device_is_not_run(settings, encode, monkeypatch):
+    from splatbench.method import get_method
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(get_method("slow"), "devices", ("cuda",))
+    _, results = encode(settings)
+    assert {r.status for r in results.values()} == {"not_run"}
+    assert "CUDA" in results["slow", "w32"].reason
+
+
+def test_matched_counts_are_those_of_the_target_image_by_image(settings, encode):
+    own = {"id": "own", "title": "", "family": "", "method": "selfcount", "budgets": [{"native": True}]}
+    settings["entries"] = [settings["entries"][0] | {"budgets": [{"matched_to": "own"}]}, own]
+    _, results = encode(settings)
+    for name, n in (("w32", 7), ("w40", 9), ("w48", 11)):
+        assert results["own", name].final.n_actual == n
+        assert (results["slow", name].status, results["slow", name].n_target) == ("ok", n)
+
+
+def test_matched_to_something_that_failed_is_not_run(settings, encode):
+    own = {"id": "own", "title": "", "family": "", "method": "selfcount", "budgets": [{"native": True}]}
+    own["config"] = {"infinite": True}
+    settings["entries"] = [settings["entries"][0] | {"budgets": [{"matched_to": "own"}]}, own]
+    _, results = encode(settings)
+    assert results["slow", "w32"].status == "not_run"
+    assert "matched to own" in results["slow", "w32"].reason
+
+
+def test_a_full_disk_stops_the_job_and_loses_nothing(settings, make_plan, reporter, encodes, monkeypatch):
+    plan = make_plan(settings)
+    shard = plan.shard("slow/pictures-000")
+    original, left = os.replace, [3]  # the probe, then the first image's file and JSON
+
+    def replace(source, target):
+        if left[0] == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left[0] -= 1
+        original(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OSError, match=r"cannot write .*w40\.png: No space left on device"):
+        encode_shard(plan, shard, reporter)
+    left[0] = 10**9
+    assert encode_shard(plan, shard, reporter).kept == 1
+    assert encodes() == ["32x24 n100 seed 1", *["40x24 n100 seed 1"] * 2, "48x24 n100 seed 1"]
+    assert not list(plan.root.rglob("*.part"))
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_any_work(settings, make_plan, reporter, encodes, monkeypatch):
+    import tempfile
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    plan = make_plan(settings)
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    with pytest.raises(OSError, match=r"results/tiny.*Read-only file system"):
+        encode_shard(plan, plan.shard("slow/pictures-000"), reporter)
+    assert encodes() == []
