@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from splatbench.budget import Budget
+from splatbench.codec import spatial_order
 from splatbench.gaussians import Gaussians2D
 from splatbench.method import Method, MethodError
 from splatbench.trace import Trace
@@ -61,9 +62,9 @@ class GaussianImage(Method):
         if n is None:
             raise MethodError(f"{self.title} needs a Gaussian count or a compression ratio, got {budget.as_dict()}")
         activation = Activation(self.config, (height, width))
-        target = torch.from_numpy(np.ascontiguousarray(image))
+        target = torch.from_numpy(np.array(image))  # a copy: the caller's picture may be read-only
         with trace.stage("initialise"):
-            parameters = initial_parameters(self.config.variant, n, seed)
+            parameters = self._start(activation, n, seed)
         iterations = budget.iterations or self.config.iterations
         with trace.stage("fit"):
             fit(parameters, activation, target, iterations, trace, lambda p: self._plain(p, activation))
@@ -74,6 +75,15 @@ class GaussianImage(Method):
         with trace.stage("quantise"):
             model = fit_quantised(parameters, activation, target, trace, seed, QuantisedModel.codes)
         return model.codes()
+
+    def _start(self, activation: Activation, n: int, seed: int) -> dict[str, Tensor]:
+        """The random start. A sum does not care for the order, the caches do: neighbours are kept together, unless
+        the 256-per-tile cap makes the order part of the picture."""
+        parameters = initial_parameters(self.config.variant, n, seed)
+        if "tile_cap_256" in self.config.compat:
+            return parameters
+        order = torch.from_numpy(spatial_order(activation.means(parameters["xyz"]).numpy()))
+        return {name: value[order] for name, value in parameters.items()}
 
     def _plain(self, parameters: dict[str, Tensor], activation: Activation) -> PlainGaussians:
         values = {name: value.detach() for name, value in parameters.items()}
