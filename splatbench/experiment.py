@@ -248,7 +248,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         ExperimentError: not readable, not YAML, or not a mapping.
     """
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)  # noqa: S506  (a SafeLoader)
+        content = _Loader(Path(path).read_text(encoding="utf-8")).get_single_data()
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(f"cannot read the experiment file {path}: {error}") from None
     except yaml.YAMLError as error:
