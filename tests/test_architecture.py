@@ -15,7 +15,8 @@ LIBRARY = ROOT / "splatbench"
 
 #: A part may import parts of a lower level, and itself. Parts of one level do not know each other.
 LEVELS = [
-    {"files", "gaussians", "budget", "trace", "record"},
+    {"files"},
+    {"gaussians", "budget", "trace", "record"},
     {"render", "losses", "optim"},
     {"codec"},
     {"method"},
