@@ -6,6 +6,7 @@ import collections
 import errno
 import hashlib
 import http.server
+import json
 import shutil
 import socket
 import subprocess
@@ -240,6 +241,15 @@ def test_complete_part_needs_no_bytes(server, reply, tmp_path):
     (tmp_path / "a.bin").rename(tmp_path / "a.bin.part")
     assert fetch(url, tmp_path / "a.bin", sha256=SHA).read_bytes() == BODY  # size unknown: the server says 416
     assert server.asked("/a.bin")[0]["range"] == f"bytes={len(BODY)}-" and len(server.requests) == 1
+
+
+def test_whole_part_of_the_wrong_size_is_not_taken(server, reply, tmp_path):
+    url = server.route("/a.bin", reply(BODY[:1000], etag='"v"'))
+    (tmp_path / "a.bin.part").write_bytes(BODY[:1000])
+    (tmp_path / "a.bin.part.json").write_text(json.dumps({"url": url, "validator": '"v"', "total": 1000}))
+    with pytest.raises(DownloadError, match="offers 1000 bytes, expected 2000"):
+        fetch(url, tmp_path / "a.bin", size=2000)
+    assert leftovers(tmp_path) == []
 
 
 def test_recoded_body_is_refused(server, reply, tmp_path):
