@@ -6,10 +6,13 @@ import flip_evaluator
 import numpy as np
 
 from splatbench.metrics.registry import Metric
-from splatbench.metrics.strips import PIECE_PIXELS, Bands, Stream, unit
+from splatbench.metrics.strips import Bands, Stream, unit
 
 #: Above this, pictures are streamed: the package holds about ten float RGB maps of the picture.
 WHOLE_PIXELS = 4 << 20
+
+#: Pixels of a band without its halo.
+BAND_PIXELS = 1 << 20
 
 #: Pixels per degree of visual angle: 0.7 m from a display 0.7 m and 3840 pixels wide (the paper's setting and the
 #: package's default).
@@ -50,7 +53,7 @@ class FlipStream:
     def __init__(self, reference: np.ndarray, rows: int | None = None) -> None:
         height, width = reference.shape[:2]
         self._reference, self._sum = reference, 0.0
-        self._bands = Bands(height, rows or max(64, PIECE_PIXELS // width), HALO)
+        self._bands = Bands(height, rows or max(64, BAND_PIXELS // width), HALO)
 
     def push(self, row0: int, picture: np.ndarray) -> None:
         for span, window in self._bands.push(picture):

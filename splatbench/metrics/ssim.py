@@ -16,7 +16,7 @@ from splatbench.metrics.registry import Metric
 from splatbench.metrics.strips import Stream, array_strips, unit
 
 #: Above this, pictures are streamed: the package holds about fifteen maps of the picture's size at once.
-WHOLE_PIXELS = 4 << 20
+WHOLE_PIXELS = 1 << 20
 
 WINDOW = 11
 SIGMA = 1.5

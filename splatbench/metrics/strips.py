@@ -15,8 +15,9 @@ Strip = tuple[int, np.ndarray]
 #: Strips from top to bottom without gap or overlap: an iterable, or a function that begins anew (a renderer).
 StripSource = Callable[[], Iterable[Strip]] | Iterable[Strip]
 
-#: Rows are cut so that a piece holds about this many pixels (12 MiB as float32 RGB).
-PIECE_PIXELS = 1 << 20
+#: Rows are cut so that a piece holds about this many pixels: 3 MiB per float RGB map, which the allocator reuses. With
+#: maps above 32 MiB, fresh pages for every operation cost four times the arithmetic.
+PIECE_PIXELS = 1 << 18
 
 
 class Stream(Protocol):
@@ -35,7 +36,7 @@ def unit(reference: np.ndarray) -> np.ndarray:
 
 
 def array_strips(picture: np.ndarray, rows: int | None = None) -> Iterator[Strip]:
-    """An array [H, W, 3] as strips of `rows` lines (default: pieces of about a megapixel); no copies."""
+    """An array [H, W, 3] as strips of `rows` lines (default: pieces of about PIECE_PIXELS); no copies."""
     rows = rows or piece_rows(picture.shape[1])
     for row0 in range(0, picture.shape[0], rows):
         yield row0, picture[row0 : row0 + rows]

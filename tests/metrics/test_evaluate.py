@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,7 +88,7 @@ def test_strips_must_be_the_picture(pair, streamed: bool | None) -> None:
 
 def test_sources_give_what_arrays_give(pairs) -> None:
     """A list, a function, and strips in a buffer that is used again, streamed or put together."""
-    picture, reference = pairs["chelsea 300x451, JPEG 10"]
+    picture, reference = (part[:181, :170] for part in pairs["chelsea 300x451, JPEG 10"])
     names = [*CHEAP, "ms_ssim"]
     expected = evaluate(names, picture, reference)[0]
 
@@ -203,11 +205,12 @@ print(peak[0] - before, *values.values())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
-@pytest.mark.parametrize(("names", "limit"), [("psnr,psnr_u8,ms_ssim", 350)])
-def test_large_pictures_need_little_memory(tmp_path, names: str, limit: int) -> None:
-    """12 megapixels: one float copy would take 137 MiB, and the whole-picture path about 2 GiB."""
+@pytest.mark.parametrize(("names", "limit"), [("psnr,psnr_u8,ms_ssim", 137)])
+def test_large_pictures_need_little_memory(tmp_path: Path, names: str, limit: int) -> None:
+    """12 megapixels: a single float copy would take 137 MiB, and the whole-picture path about 2 GiB."""
     command = [sys.executable, "-c", _MEMORY_PROBE, names, str(tmp_path / "reference.npy")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     used, psnr, *_ = map(float, done.stdout.split())
     assert used < limit
