@@ -17,4 +17,4 @@ rule report:
         RESULTS / "logs" / "report.log",
     threads: 1
     shell:
-        "{SPLATBENCH} report build --experiment {EXPERIMENT:q} --log {log:q}"
+        FLOW.shell("report build --log {log:q}")

@@ -16,7 +16,7 @@ import pandas as pd
 
 from splatbench.metrics import REGISTRY
 from splatbench.record import Record
-from splatbench.report.labels import DECIMALS, QUANTITIES, budget_label, count, number, target_label
+from splatbench.report.labels import DECIMALS, QUANTITIES, budget_label, count, significant, target_label
 
 #: Equal Gaussians and equal bytes are never mixed; controls stand apart.
 Track = Literal["gaussians", "bytes", "controls"]
@@ -240,10 +240,10 @@ def _why_unranked(row: Row, rank_by: str) -> str | None:
         return "no image succeeded"
     if row.record.snapshot != "final":
         return "snapshot of a longer run; only final results are ranked"
-    if row.count_error is not None and row.count_error[0] > TARGET_TOLERANCE:
+    if row.count_error is not None and row.count_error[0] > TARGET_TOLERANCE + 1e-9:
         error, image = row.count_error
         what = "rate" if row.record.budget.get("bpp") is not None else "N"
-        return f"{what} is up to {number(100 * error, 'psnr', {'psnr': 1})} % off its target ({image}); 1 % is allowed"
+        return f"{what} is up to {significant(100 * error)} % off its target ({image}); 1 % is allowed"
     if row.track == "bytes" and row.record.budget.get("bpp") is None:
         return "its budget fixes a quality, not a rate: compare on the rate–distortion curve"
     if not row.values.get(rank_by):

@@ -19,6 +19,7 @@ from splatbench.report.content import (
     result_tables,
     slug,
 )
+from splatbench.report.pictures import Gallery, ImageSource, make_galleries
 from splatbench.report.reference import available_references, load_reference
 from splatbench.report.settings import ReportSettings, TableSettings
 from splatbench.report.tables import Table, to_csv, to_latex, to_markdown
@@ -114,7 +115,7 @@ def build(
     out: Path,
     title: str = "",
     results: Path | None = None,
-    datasets: Mapping[str, object] | None = None,
+    datasets: Mapping[str, ImageSource] | None = None,
 ) -> Built:
     """Writes the report of one experiment below `out`.
 
@@ -145,6 +146,9 @@ def build(
             Section(identity, dataset, tables, made, image_table(f"{identity}-images", of_dataset, settings))
         )
     galleries, reason = _galleries(content.records, settings, datasets, results, out)
+    for gallery in galleries:
+        names = [gallery.original, *(name for shown in gallery.shown for name in (shown.reconstruction, shown.error))]
+        built.files += [out / name for name in names if name]
     built.warnings += [problem for gallery in galleries for problem in gallery.problems]
     by_id = {table.id: table for table in content.papers}
     papers = [
@@ -189,20 +193,18 @@ def _write_tables(content: Content, out: Path, built: Built) -> list[tuple[str, 
 def _galleries(
     records: Sequence[Record],
     settings: ReportSettings,
-    datasets: Mapping[str, object] | None,
+    datasets: Mapping[str, ImageSource] | None,
     results: Path | None,
     out: Path,
-) -> tuple[list, str]:
+) -> tuple[list[Gallery], str]:
     """Pictures, and why there are none where there are none."""
-    from splatbench.report.pictures import make_galleries
-
     if settings.pictures.count == 0:
         return [], "The experiment file asks for none (report: pictures: count: 0)."
     if results is None or datasets is None:
         return [], "This report was made from records alone; the encoded files are not here."
     if not (results / "encodings").is_dir():
         return [], f"There are no encoded files in {results}; run the experiment again to make them."
-    galleries = make_galleries(records, settings.pictures, datasets, results, out)  # type: ignore[arg-type]
+    galleries = make_galleries(records, settings.pictures, datasets, results, out)
     return galleries, "" if galleries else "None of the images that the experiment file names has a result."
 
 

@@ -170,7 +170,7 @@ def _remarks(row: Row) -> str:
 
 
 def _means_notes(rows: list[Row], settings: ReportSettings) -> list[str]:
-    notes = ["Means are arithmetic means of per-image values over the images that succeeded; “n of N” counts these."]
+    notes = ["Means are arithmetic means of per-image values over the images that succeeded (column Images)."]
     if any(row.rank is not None for row in rows):
         notes.append(
             f"Ranked by {_title(settings.rank_by)} among rows with the same budget, on the images that all of these "

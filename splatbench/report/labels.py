@@ -30,15 +30,15 @@ class Quantity:
 
 #: Means over images of these stand beside the metrics.
 QUANTITIES = {
-    "n_actual": Quantity("N", "Gaussians in the decoded file"),
-    "bytes": Quantity("Bytes", "length of the compressed file"),
+    "n_actual": Quantity("N", "Gaussians in the decoded file."),
+    "bytes": Quantity("Bytes", "Length of the compressed file."),
     "bpp": Quantity("Rate, real [bit/pixel]", RATES["bpp"].meaning),
     "nominal_bpp": Quantity("Rate, nominal [bit/pixel]", RATES["nominal_bpp"].meaning),
-    "encode_seconds": Quantity("Encode [s]", "wall time of encode alone, after a warm-up; median over repeats"),
-    "to_bytes_seconds": Quantity("To bytes [s]", "wall time from the encoding to the file's bytes"),
-    "decode_seconds": Quantity("Decode [s]", "wall time from bytes to pixels, in another process than encode"),
-    "evaluate_seconds": Quantity("Evaluate [s]", "wall time of decoding and all metrics"),
-    "peak_memory_mib": Quantity("Peak memory [MiB]", "largest resident memory of the encoding process"),
+    "encode_seconds": Quantity("Encode [s]", "Wall time of encoding alone, after a warm-up; median over repeats."),
+    "to_bytes_seconds": Quantity("To bytes [s]", "Wall time from the encoding to the file's bytes."),
+    "decode_seconds": Quantity("Decode [s]", "Wall time from bytes to pixels, in another process than the encoder."),
+    "evaluate_seconds": Quantity("Evaluate [s]", "Wall time of decoding and all metrics."),
+    "peak_memory_mib": Quantity("Peak memory [MiB]", "Largest resident memory of the encoding process."),
 }
 
 #: Digits after the point. Times are written with three significant digits instead.

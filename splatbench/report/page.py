@@ -14,7 +14,7 @@ from splatbench.metrics import REGISTRY
 from splatbench.record import Record
 from splatbench.report.aggregate import metric_names
 from splatbench.report.figures import Picture
-from splatbench.report.labels import QUANTITIES, count, significant
+from splatbench.report.labels import QUANTITIES, budget_label, count, significant
 from splatbench.report.pictures import ERROR_GAIN, Gallery
 from splatbench.report.reference import reports_folder
 from splatbench.report.tables import Table
@@ -69,6 +69,7 @@ def render_page(page: Page) -> str:
     )
     # Matplotlib escapes all text that it draws.
     environment.filters["svg"] = lambda picture: Markup(picture.inline)
+    environment.filters["budget"] = budget_label
     environment.filters["count"] = count
     environment.filters["significant"] = significant
     return environment.get_template("page.html.j2").render(

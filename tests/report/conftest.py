@@ -122,8 +122,8 @@ def _controls() -> list[Record]:
                         budget={"quality": quality}, metrics=metrics, bytes=size, encode_seconds=0.01, **common)
             )  # fmt: skip
         records.append(
-            _record(image=image, entry="identity", family="Identity (lossless PNG)", title="Identity", method="identity",
-                    budget={"native": True}, metrics={"psnr": 100.0, "ms_ssim": 1.0}, bytes=610_000,
+            _record(image=image, entry="identity", family="Identity (lossless PNG)", title="Identity",
+                    method="identity", budget={"native": True}, metrics={"psnr": 100.0, "ms_ssim": 1.0}, bytes=610_000,
                     encode_seconds=0.05, **common)
         )  # fmt: skip
         records.append(
@@ -153,7 +153,7 @@ def experiment_records() -> list[Record]:
         *_controls(),
     ]
     for i, item in enumerate(records):
-        if (item.entry, item.budget["gaussians"] if "gaussians" in item.budget else 0) == ("rs_corrected", 28000):
+        if (item.entry, item.budget.get("gaussians")) == ("rs_corrected", 28000):
             if item.image == "kodim05.png":
                 records[i] = item.model_copy(update=_failed("diverged", "loss became nan at step 312 of 800"))
             if item.image == "kodim08.png":
@@ -166,7 +166,11 @@ def experiment_records() -> list[Record]:
         if item.entry == "cholesky_corrected" and item.budget["gaussians"] == 28000
     ]
     missing = [
-        _record(dataset="div2k_valid_x2", image=f"{i:04d}x2.png", **_failed("not_run", "splatbench data fetch div2k_valid_x2"))
+        _record(
+            dataset="div2k_valid_x2",
+            image=f"{i:04d}x2.png",
+            **_failed("not_run", "splatbench data fetch div2k_valid_x2"),
+        )
         for i in range(801, 804)
     ]
     return [*records, *snapshots, *missing]

@@ -1,0 +1,192 @@
+"""One table in three formats: nothing from a file may break out of its cell."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from splatbench.record import Record
+from splatbench.report.content import result_tables
+from splatbench.report.labels import MISSING, budget_label, number, signed, significant
+from splatbench.report.settings import ReportSettings
+from splatbench.report.tables import Cell, Column, Table, escape_latex, text_cell, to_csv, to_latex, to_markdown
+
+
+def table(*texts: str) -> Table:
+    columns = [Column("name", "Name"), Column("psnr", "PSNR [dB] ↑", True)]
+    return Table(
+        "t", "A & B: 50 %", columns, [[text_cell(t), Cell("26.98", 26.9812345)] for t in texts], ["± means <std>"]
+    )
+
+
+def test_markdown_cells_stay_in_their_cells() -> None:
+    text = to_markdown(table("a|b", "x\ny", "<script>alert(1)</script>", "*bold*", "[link](javascript:x)", "`code`"))
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 6
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in rows)
+    assert "<script" not in text and "&lt;script&gt;" in text
+    assert r"\*bold\*" in text and r"\[link\]" in text and r"\`code\`" in text
+
+
+@given(st.text(max_size=30))
+def test_markdown_has_one_line_per_row_whatever_the_name(name: str) -> None:
+    text = to_markdown(table(name))
+    body = text[text.index("| Name") :]
+    rows = body.split("\n")[:3]
+    assert all(len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 3 for line in rows), rows
+
+
+@given(st.text(max_size=30).filter(lambda t: "\x00" not in t and "\r" not in t))
+def test_csv_reads_back_unrounded(name: str) -> None:
+    rows = list(csv.reader(io.StringIO(to_csv(table(name)), newline="")))
+    assert rows == [["name", "psnr"], [name, "26.9812345"]]
+
+
+def test_csv_of_missing_values_is_empty_not_a_dash() -> None:
+    one = Table("t", "T", [Column("a", "A"), Column("b", "B")], [[Cell(MISSING), Cell("not run", None)]])
+    assert to_csv(one) == "a,b\n,\n"
+
+
+def test_latex_escapes_every_special_character() -> None:
+    text = to_latex(table(r"50 % of $5 & {x}_y #1 ~ ^ \input{/etc/passwd} <a>"))
+    assert r"50 \% of \$5 \& \{x\}\_y \#1" in text
+    assert r"\input{" not in text and r"\textbackslash" in text
+    assert r"\caption{A \& B: 50 \%}" in text and r"$\uparrow$" in text and r"$\pm$ means" in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+    assert "booktabs" not in text and r"\toprule" in text
+
+
+@given(st.text(alphabet="\\{}$&#^_~%<>ab ", max_size=20))
+def test_latex_text_has_balanced_braces_and_no_bare_specials(name: str) -> None:
+    text = escape_latex(name)
+    bare = re.sub(r"\\text[a-z]+\{\}", "", text)
+    bare = re.sub(r"\\[&%$#_{}]", "", bare)
+    assert not set(bare) & set("\\{}$&#^_~%<>")
+
+
+def test_empty_columns_go_but_kept_ones_stay() -> None:
+    one = Table(
+        "t", "T", [Column("a", "A"), Column("b", "B"), Column("c", "C")], [[Cell("1", 1), Cell("–"), Cell("–")]]
+    )
+    assert [c.key for c in one.without_empty_columns(keep=("b",)).columns] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("value", "name", "text"),
+    [
+        (26.984, "psnr", "26.98"),
+        (0.91449, "ms_ssim", "0.9145"),
+        (28000, "n_actual", "28\u202f000"),
+        (-3.2, "psnr", "−3.20"),
+        (None, "psnr", MISSING),
+        (0.00142, "encode_seconds", "0.00142"),
+        (1499.6, "encode_seconds", "1\u202f500"),
+        (0.0, "decode_seconds", "0"),
+    ],
+)
+def test_numbers(value: float | None, name: str, text: str) -> None:
+    assert number(value, name) == text
+
+
+def test_digits_can_be_chosen() -> None:
+    assert number(26.98764, "psnr", {"psnr": 4}) == "26.9876"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.02, "+0.02"), (-0.02, "−0.02"), (0.001, "0"), (-0.001, "0"), (None, MISSING)]
+)
+def test_deviations_have_a_sign_unless_they_round_to_nothing(value: float | None, text: str) -> None:
+    assert signed(value, "psnr") == text
+
+
+@given(st.floats(1e-6, 1e7))
+def test_times_keep_three_significant_digits(value: float) -> None:
+    shown = float(significant(value).replace("\u202f", ""))
+    assert shown == pytest.approx(value, rel=0.0051)
+
+
+def test_budgets() -> None:
+    assert budget_label({"gaussians": 28000, "iterations": 800}) == "N = 28\u202f000, 800 iterations"
+    assert budget_label({"compression_ratio": 50.0, "seconds": 60.0}) == "CR 50, at most 60 s"
+    assert [budget_label(b) for b in ({"bpp": 0.5}, {"quality": 75}, {"matched_to": "air"}, {"native": True})] == [
+        "0.5 bit/pixel", "quality 75", "counts of air", "native",
+    ]  # fmt: skip
+
+
+# -- the tables of an experiment ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tables(experiment_records: list[Record]) -> dict[str, Table]:
+    from splatbench.report.aggregate import summarise
+
+    return {t.id: t for t in result_tables(summarise(experiment_records), ReportSettings())}
+
+
+def test_tracks_and_controls_are_separate_tables(tables: dict[str, Table]) -> None:
+    assert set(tables) == {"kodak-gaussians", "kodak-controls", "div2k-valid-x2-gaussians"}
+    methods = {row[1].text for row in tables["kodak-gaussians"].rows}
+    assert not methods & {"JPEG", "Gaussians at random", "Identity (lossless PNG)"}
+
+
+def test_columns_say_real_and_nominal_rate_times_and_completeness(tables: dict[str, Table]) -> None:
+    keys = [column.key for column in tables["kodak-gaussians"].columns]
+    assert {
+        "rank",
+        "n",
+        "psnr",
+        "lpips_vgg",
+        "bpp",
+        "nominal_bpp",
+        "encode_seconds",
+        "decode_seconds",
+        "images",
+    } <= set(keys)
+    row = next(r for r in tables["kodak-gaussians"].rows if "RS" in r[1].text and r[2].text == "corrected")
+    cells = dict(zip(keys, row, strict=True))
+    assert cells["images"].text == "22 of 24" and cells["images"].kind == "partial"
+    assert cells["lpips_vgg"].text == "not run" and "splatbench weights fetch" in cells["lpips_vgg"].hint
+    assert cells["note"].text == "diverged: 1; out of memory: 1"
+
+
+def test_rows_off_target_say_why_they_have_no_rank(tables: dict[str, Table]) -> None:
+    row = next(r for r in tables["kodak-gaussians"].rows if r[1].text == "Self-counting method")
+    assert row[0].text == MISSING and "off its target (kodim03.png)" in row[-1].text
+
+
+def test_means_on_shared_images_stand_beside_own_means(tables: dict[str, Table]) -> None:
+    keys = [column.key for column in tables["kodak-gaussians"].columns]
+    rows = [dict(zip(keys, row, strict=True)) for row in tables["kodak-gaussians"].rows]
+    full = next(r for r in rows if r["method"].text == "GaussianImage (Cholesky)" and r["n"].value == 28000)
+    assert full["psnr_common"].value != pytest.approx(full["psnr"].value)
+    assert "N = 28\u202f000: ranked on 22 shared images." in tables["kodak-gaussians"].notes
+
+
+def test_two_data_sets_with_similar_names_do_not_share_a_table(record: object) -> None:
+    from splatbench.report.aggregate import summarise
+
+    assert callable(record)
+    made = result_tables(summarise([record(dataset="My set"), record(dataset="my-set")]), ReportSettings())
+    assert [t.id for t in made] == ["my-set-gaussians", "my-set-2-gaussians"]
+
+
+def test_the_command_prints_tables_from_records_alone(tmp_path: Path, experiment_records: list[Record]) -> None:
+    from typer.testing import CliRunner
+
+    from splatbench.cli.report import app
+    from splatbench.record import write_records
+
+    path = tmp_path / "records.jsonl"
+    write_records(path, experiment_records)
+    shown = {f: CliRunner().invoke(app, ["tables", str(path), "--format", f]) for f in ("md", "csv", "latex")}
+    assert all(result.exit_code == 0 for result in shown.values())
+    assert "### AIR, Table I (Kodak)" in shown["md"].stdout and "reproduced" in shown["md"].stdout
+    assert r"\begin{tabular}" in shown["latex"].stdout and "# kodak: equal Gaussians\n" in shown["csv"].stdout
+    chosen = CliRunner().invoke(app, ["tables", str(path), "--reference", "gaussianimage_paper"])
+    assert chosen.exit_code == 0 and "AIR, Table I" not in chosen.stdout

@@ -1,0 +1,192 @@
+"""Verdicts: what counts as reproduced, and everything that makes two numbers not comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from splatbench.record import Provenance, Record
+from splatbench.report.aggregate import summarise
+from splatbench.report.reference import Reference
+from splatbench.report.settings import TableSettings
+from splatbench.report.verdict import TOLERANCES, Comparison, compare, is_variant, judge
+
+Make = Callable[..., Record]
+
+PAPER = {
+    "name": "demo",
+    "title": "Demo",
+    "source": {"citation": "A. Author: A paper", "url": "https://example.org"},
+    "tables": [
+        {
+            "table": "Table I",
+            "dataset": "kodak",
+            "images": 2,
+            "hardware": "NVIDIA V100",
+            "rows": [
+                {
+                    "family": "GaussianImage",
+                    "n": 28000,
+                    "iterations": 800,
+                    "variant": {"quantise": False},
+                    "protocol": {"learning_rate": 0.001},
+                    "metrics": {"psnr": 26.98, "lpips_vgg": 0.401},
+                    "seconds": 1.471,
+                    "confidence": "printed",
+                },
+                {"family": "AIR", "n": 28000, "metrics": {"psnr": 30.93}, "confidence": "printed"},
+            ],
+        }
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def paper() -> Reference:
+    return Reference.model_validate(PAPER)
+
+
+def ours(record: Make, psnr: float = 26.96, images: int = 2, **changes: object) -> list[Record]:
+    metrics = {"psnr": psnr, "lpips_vgg": 0.405}
+    return [record(image=f"{i}", **{"metrics": metrics, **changes}) for i in range(images)]
+
+
+def find(comparisons: list[Comparison], metric: str = "psnr", family: str = "GaussianImage (Cholesky)") -> Comparison:
+    (found,) = [c for c in comparisons if c.metric == metric and c.family == family]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("metric", "paper", "ours", "kind"),
+    [
+        ("psnr", 26.98, 26.96, "reproduced"),
+        ("psnr", 26.98, 26.88, "reproduced"),  # 0.1000000000000014 in floating point
+        ("psnr", 26.98, 27.08, "reproduced"),
+        ("psnr", 26.98, 27.0801, "better"),
+        ("psnr", 26.98, 26.87, "worse"),
+        ("ms_ssim", 0.914, 0.919, "reproduced"),
+        ("ms_ssim", 0.914, 0.9195, "better"),
+        ("lpips_vgg", 0.401, 0.411, "reproduced"),
+        ("lpips_vgg", 0.401, 0.385, "better"),
+        ("lpips_vgg", 0.401, 0.420, "worse"),
+        ("nominal_bpp", 3.51, 3.40, "better"),
+        ("nominal_bpp", 3.51, 3.60, "worse"),
+    ],
+)
+def test_verdicts_follow_tolerance_and_direction(metric: str, paper: float, ours: float, kind: str) -> None:
+    assert judge(metric, paper, ours).kind == kind
+
+
+def test_any_obstacle_overrides_a_perfect_match() -> None:
+    verdict = judge("psnr", 26.98, 26.98, ["8 of the paper's 24 images"])
+    assert str(verdict) == "not comparable: 8 of the paper's 24 images"
+
+
+def test_same_setting_gives_a_verdict_and_the_deviation(record: Make, paper: Reference) -> None:
+    comparison = find(compare(paper, summarise(ours(record))))
+    assert comparison.verdict.kind == "reproduced"
+    assert comparison.deviation == pytest.approx(-0.02)
+    assert comparison.basis == "published" and comparison.ours("corrected") is None
+
+
+def test_the_published_column_is_judged_and_the_corrected_one_shown(record: Make, paper: Reference) -> None:
+    records = [*ours(record, 26.96), *ours(record, 27.3, entry="fixed", column="corrected")]
+    comparison = find(compare(paper, summarise(records)))
+    assert (comparison.ours("published"), comparison.ours("corrected")) == (pytest.approx(26.96), pytest.approx(27.3))
+    assert (comparison.basis, comparison.verdict.kind) == ("published", "reproduced")
+    only_corrected = find(compare(paper, summarise(ours(record, 27.3, entry="fixed", column="corrected"))))
+    assert (only_corrected.basis, only_corrected.verdict.kind) == ("corrected", "better")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"images": 1}, "1 of the paper's 2 images"),
+        ({"budget": {"gaussians": 28000, "iterations": 50000}}, "50\u202f000 iterations here, 800 in the paper"),
+        ({"config": {"quantise": False, "learning_rate": 0.01}}, "learning_rate 0.01 here, 0.001 in the paper"),
+    ],
+)
+def test_other_settings_are_not_comparable_and_say_why(
+    record: Make, paper: Reference, changes: dict[str, object], reason: str
+) -> None:
+    comparison = find(compare(paper, summarise(ours(record, 26.98, **changes))))  # type: ignore[arg-type]
+    assert comparison.verdict.kind == "not comparable" and reason in comparison.verdict.reason
+    assert comparison.deviation == pytest.approx(0.0)
+
+
+def test_times_of_other_hardware_are_never_judged(record: Make, paper: Reference) -> None:
+    device = Provenance(device="NVIDIA H100", gpu="NVIDIA H100")
+    comparison = find(compare(paper, summarise(ours(record, encode_seconds=1.471, provenance=device))), "seconds")
+    assert str(comparison.verdict) == "not comparable: other hardware: NVIDIA H100 here, NVIDIA V100 in the paper"
+
+
+def test_a_count_that_was_not_run_has_no_value_beside_it(record: Make, paper: Reference) -> None:
+    comparison = find(compare(paper, summarise(ours(record, budget={"gaussians": 20000, "iterations": 800}))))
+    assert comparison.basis is None and comparison.deviation is None
+    assert str(comparison.verdict) == "not run: this experiment has no budget of N = 28\u202f000 for this method"
+
+
+def test_a_printed_count_in_thousands_stands_for_a_mean(record: Make, paper: Reference) -> None:
+    """28k of the paper is the mean of AIR's counts; counts image by image have that mean, too."""
+    budget = {"matched_to": "air", "iterations": 800}
+    records = [
+        record(image=f"{i}", budget=budget, n_target=n, n_actual=n, metrics={"psnr": 26.98})
+        for i, n in enumerate((26100, 29700))
+    ]
+    assert find(compare(paper, summarise(records))).verdict.kind == "reproduced"
+
+
+def test_metrics_that_were_not_run_say_so(record: Make, paper: Reference) -> None:
+    records = ours(
+        record, metrics={"psnr": 27.0, "lpips_vgg": None}, metrics_not_run={"lpips_vgg": "weights are missing"}
+    )
+    comparison = find(compare(paper, summarise(records)), "lpips_vgg")
+    assert str(comparison.verdict) == "not run: weights are missing"
+    partly = [*ours(record, images=1), *ours(record, metrics={"psnr": 27.0})[1:]]
+    assert "measured on 1 of 2 images" in find(compare(paper, summarise(partly)), "lpips_vgg").verdict.reason
+
+
+def test_failures_say_why_there_is_no_value(record: Make, paper: Reference) -> None:
+    records = ours(record, status="out_of_memory", reason="killed at 4 GiB", metrics={}, bytes=None, n_actual=None)
+    comparison = find(compare(paper, summarise(records)))
+    assert str(comparison.verdict) == "not run: out_of_memory: killed at 4 GiB"
+
+
+def test_another_variant_never_stands_in_the_row(record: Make, paper: Reference) -> None:
+    records = ours(record, config={"quantise": True}, family="GaussianImage (Cholesky, quantised)")
+    (comparison,) = [
+        c for c in compare(paper, summarise(records)) if c.metric == "psnr" and c.paper.family == "GaussianImage"
+    ]
+    assert comparison.family == "" and comparison.verdict.reason == "this experiment has no such method"
+
+
+def test_methods_and_data_sets_that_are_not_here(record: Make, paper: Reference) -> None:
+    comparisons = compare(paper, summarise(ours(record)))
+    (air,) = [c for c in comparisons if c.paper.family == "AIR"]
+    assert str(air.verdict) == "not run: this experiment has no such method"
+    elsewhere = compare(paper, summarise(ours(record, dataset="sample")))
+    assert {c.verdict.reason for c in elsewhere} == {"this experiment does not use the data set kodak"}
+
+
+def test_controls_are_never_taken_for_the_paper_s_method(record: Make, paper: Reference) -> None:
+    comparisons = compare(paper, summarise(ours(record, column="control")))
+    assert all(c.basis is None for c in comparisons)
+
+
+def test_families() -> None:
+    assert is_variant("GaussianImage (RS)", "GaussianImage", {})
+    assert is_variant("GaussianImage", "GaussianImage", {})
+    assert not is_variant("GaussianImage++", "GaussianImage", {})
+    assert is_variant("my fork", "GaussianImage", {"my fork": "GaussianImage"})
+    assert not is_variant("GaussianImage (RS)", "GaussianImage", {"GaussianImage (RS)": "AIR"})
+
+
+def test_settings_map_families(record: Make, paper: Reference) -> None:
+    settings = TableSettings(reference="air_table1", families={"my fork": "GaussianImage"})
+    comparison = find(compare(paper, summarise(ours(record, family="my fork")), settings), family="my fork")
+    assert comparison.verdict.kind == "reproduced"
+
+
+def test_tolerances_are_the_stated_ones() -> None:
+    assert (TOLERANCES["psnr"], TOLERANCES["ms_ssim"], TOLERANCES["lpips_vgg"]) == (0.10, 0.005, 0.01)
