@@ -14,9 +14,7 @@ class Rasterizer:
     def __init__(self) -> None:
         self._rasterizer = SumRasterizer()
 
-    def forward(
-        self, means: np.ndarray, conics: np.ndarray, colors: np.ndarray, height: int, width: int
-    ) -> np.ndarray:
+    def forward(self, means: np.ndarray, conics: np.ndarray, colors: np.ndarray, height: int, width: int) -> np.ndarray:
         return self._rasterizer.forward(means, conics, colors, height, width, centre=0.0)
 
     def backward(self, grad: np.ndarray) -> Gradients:

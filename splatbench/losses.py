@@ -41,10 +41,14 @@ def _loss(image: Tensor, target: Tensor, clamp: bool, squared: bool) -> Tensor:
     if image.shape != target.shape or image.numel() == 0:
         raise ValueError(f"loss: image {list(image.shape)} and target {list(target.shape)} must be alike and not empty")
     if image.dtype != torch.float32 or target.dtype not in (torch.uint8, torch.float32):
-        raise ValueError(f"loss: expected a float32 image and a uint8 or float32 target, got {image.dtype}, {target.dtype}")
+        raise ValueError(
+            f"loss: expected a float32 image and a uint8 or float32 target, got {image.dtype}, {target.dtype}"
+        )
     if image.device.type == "cpu":
         return _Loss.apply(image, target, clamp, squared)
-    difference = (image.clamp(0, 1) if clamp else image) - (target.float() / 255 if target.dtype == torch.uint8 else target)
+    difference = (image.clamp(0, 1) if clamp else image) - (
+        target.float() / 255 if target.dtype == torch.uint8 else target
+    )
     return difference.square().mean() if squared else difference.abs().mean()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,7 +68,7 @@ def _stack(xx: Tensor, xy: Tensor, yy: Tensor, factor: float) -> Tensor:
 def _cholesky_forward(t, threads, factors, out):
     n = len(factors)
     for i in range(n * t // threads, n * (t + 1) // threads):
-        a, b, c = float(factors[i, 0]), float(factors[i, 1]), float(factors[i, 2])
+        a, b, c = np.float64(factors[i, 0]), np.float64(factors[i, 1]), np.float64(factors[i, 2])
         out[i, 0], out[i, 1], out[i, 2] = a * a, a * b, b * b + c * c
 
 
@@ -75,7 +76,7 @@ def _cholesky_forward(t, threads, factors, out):
 def _cholesky_backward(t, threads, factors, grad, double, out):
     n = len(factors)
     for i in range(n * t // threads, n * (t + 1) // threads):
-        a, b, c = float(factors[i, 0]), float(factors[i, 1]), float(factors[i, 2])
+        a, b, c = np.float64(factors[i, 0]), np.float64(factors[i, 1]), np.float64(factors[i, 2])
         xx, xy, yy = grad[i, 0], double * grad[i, 1], grad[i, 2]
         out[i, 0], out[i, 1], out[i, 2] = 2 * a * xx + b * xy, a * xy + 2 * b * yy, 2 * c * yy
 
@@ -84,8 +85,8 @@ def _cholesky_backward(t, threads, factors, grad, double, out):
 def _scales_forward(t, threads, scales, angles, out):
     n = len(scales)
     for i in range(n * t // threads, n * (t + 1) // threads):
-        v1, v2 = float(scales[i, 0]) ** 2, float(scales[i, 1]) ** 2
-        c, s = math.cos(float(angles[i])), math.sin(float(angles[i]))
+        v1, v2 = np.float64(scales[i, 0]) ** 2, np.float64(scales[i, 1]) ** 2
+        c, s = math.cos(np.float64(angles[i])), math.sin(np.float64(angles[i]))
         out[i, 0], out[i, 1], out[i, 2] = c * c * v1 + s * s * v2, c * s * (v1 - v2), s * s * v1 + c * c * v2
 
 
@@ -93,8 +94,8 @@ def _scales_forward(t, threads, scales, angles, out):
 def _scales_backward(t, threads, scales, angles, grad, double, grad_scales, grad_angles):
     n = len(scales)
     for i in range(n * t // threads, n * (t + 1) // threads):
-        s1, s2 = float(scales[i, 0]), float(scales[i, 1])
-        c, s = math.cos(float(angles[i])), math.sin(float(angles[i]))
+        s1, s2 = np.float64(scales[i, 0]), np.float64(scales[i, 1])
+        c, s = math.cos(np.float64(angles[i])), math.sin(np.float64(angles[i]))
         xx, xy, yy = grad[i, 0], double * grad[i, 1], grad[i, 2]
         grad_scales[i, 0] = 2 * s1 * (c * c * xx + c * s * xy + s * s * yy)
         grad_scales[i, 1] = 2 * s2 * (s * s * xx - c * s * xy + c * c * yy)

@@ -14,6 +14,11 @@ Gradients = tuple[np.ndarray, np.ndarray, np.ndarray]
 _NO_CLIP = np.zeros((0, 4), np.int32)
 
 
+def _plain(value: np.ndarray, dtype: Any) -> np.ndarray:
+    """The same values, contiguous and writeable: kernels are compiled for this kind of array alone."""
+    return np.require(value, dtype, ["C", "W"])
+
+
 class SumRasterizer:
     """image[y, x] = sum over n of w_n(x, y) colour_n, w = exp(-1/2 d^T S^-1 d), where w >= 1/255; and its gradients.
 
@@ -96,19 +101,26 @@ class SumRasterizer:
             self._draw(strip, first, first + -(-strip.shape[0] // cpu_bins.TILE_H), centre)
             yield row0, strip
 
-    def _prepare(self, means: Any, shapes: Any, colors: Any, height: int, width: int, centre: float, clip: Any, form: str) -> None:
+    def _prepare(
+        self, means: Any, shapes: Any, colors: Any, height: int, width: int, centre: float, clip: Any, form: str
+    ) -> None:
         n = len(means)
         for name, value, columns in (("means", means, 2), ("shapes", shapes, 3), ("colors", colors, 3)):
             if value.shape != (n, columns):
                 raise ValueError(f"{name}: expected shape {(n, columns)}, got {value.shape}")
+        if shapes.dtype not in (np.float32, np.float64):
+            raise ValueError(f"shapes: expected float64 or float32, got {shapes.dtype}")
         if form not in ("conic", "covariance"):
             raise ValueError(f"form: expected 'conic' or 'covariance', got {form!r}")
+        arrays = _plain(means, np.float32), _plain(shapes, shapes.dtype), _plain(colors, np.float32)
+        box = form == "conic", height, width, float(centre)
         self._saved = None
         self._records = self._buffer("records", (n,), cpu_bins.RECORD)
-        arrays = means, shapes, form == "conic", colors, height, width, float(centre)
-        run(self.threads, cpu_bins.prepare, self._records, *arrays, _NO_CLIP if clip is None else clip)
+        run(self.threads, cpu_bins.prepare, self._records, *arrays, *box, _NO_CLIP if clip is None else clip)
 
-    def _draw(self, out: np.ndarray, row_first: int, row_last: int, centre: float) -> tuple[np.ndarray, np.ndarray, int]:
+    def _draw(
+        self, out: np.ndarray, row_first: int, row_last: int, centre: float
+    ) -> tuple[np.ndarray, np.ndarray, int]:
         tiles_x = -(-out.shape[1] // cpu_bins.TILE_W)
         tiles = tiles_x * (row_last - row_first)
         bins = self._buffer("bins", (self.threads, tiles * cpu_bins.BANDS), np.int32)
@@ -152,7 +164,7 @@ class SumRasterizer:
             for array in out:
                 array.fill(0)
         cells = self._buffer("cells", (-(-width // 8) * ((height + 1) // 2 * cpu_sum.CELL + 16),), np.float32)
-        run(self.threads, cpu_sum.read_gradient, grad, cells)
+        run(self.threads, cpu_sum.read_gradient, _plain(grad, np.float32), cells)
         place = tiles_x, float(centre), conic, height
         run(self.threads, cpu_sum.collect, self._records, order, start, *place, cells, *self._scratch(), out)
         return out

@@ -50,7 +50,7 @@ def _determinant(a, b, c):
 
 
 @kernel
-def prepare(t, threads, records, means, shapes, conic, colors, height, width, centre, clip):
+def prepare(t, threads, records, means, shapes, colors, conic, height, width, centre, clip):
     """Fills records. `shapes` holds covariances (xx, xy, yy), or their inverses where `conic`."""
     n = len(records)
     for i in range(n * t // threads, n * (t + 1) // threads):

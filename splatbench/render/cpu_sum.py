@@ -241,27 +241,27 @@ def _gather(i, r, floats, ints, skip, cells, pitch, sums):
 
 
 @kernel
-def _differentiate(r, conic, s, n, grad_means, grad_shapes, grad_colors):
-    """From the sums s of `_gather` to the gradients of Gaussian n.
+def differentiate(r, conic, s, n, grad_means, grad_shapes, grad_colors):
+    """From the sums s of `_gather` to the gradients of Gaussian n, which are added to.
 
     t = p^2 + q^2 enters as 2^(-8 t), and d^T S^-1 d = 16 ln 2 t: with W = [[w11, 0], [w21, w22]] the gradient of the
     mean is 16 ln 2 W^T sum(u (p, q)), that of S is 1/2 (16 ln 2)^2 W^T R W with R = sum(u (p, q) (p, q)^T), and that
     of S^-1 is -1/2 W^-1 R W^-T. The off-diagonal element is one parameter and stands twice in the matrix.
     """
-    grad_means[n, 0] = _UNIT * (r.w11 * s[0] + r.w21 * s[1])
-    grad_means[n, 1] = _UNIT * r.w22 * s[1]
+    grad_means[n, 0] += _UNIT * (r.w11 * s[0] + r.w21 * s[1])
+    grad_means[n, 1] += _UNIT * r.w22 * s[1]
     if conic:
         slope = r.w21 / r.w11
-        grad_shapes[n, 0] = -0.5 * s[2] / (r.w11 * r.w11)
-        grad_shapes[n, 1] = -(s[3] - slope * s[2]) / (r.w11 * r.w22)
-        grad_shapes[n, 2] = -0.5 * (s[4] - 2 * slope * s[3] + slope * slope * s[2]) / (r.w22 * r.w22)
+        grad_shapes[n, 0] -= 0.5 * s[2] / (r.w11 * r.w11)
+        grad_shapes[n, 1] -= (s[3] - slope * s[2]) / (r.w11 * r.w22)
+        grad_shapes[n, 2] -= 0.5 * (s[4] - 2 * slope * s[3] + slope * slope * s[2]) / (r.w22 * r.w22)
     else:
         h = 0.5 * _UNIT * _UNIT
-        grad_shapes[n, 0] = h * (r.w11 * r.w11 * s[2] + 2 * r.w11 * r.w21 * s[3] + r.w21 * r.w21 * s[4])
-        grad_shapes[n, 1] = 2 * h * r.w22 * (r.w11 * s[3] + r.w21 * s[4])
-        grad_shapes[n, 2] = h * r.w22 * r.w22 * s[4]
+        grad_shapes[n, 0] += h * (r.w11 * r.w11 * s[2] + 2 * r.w11 * r.w21 * s[3] + r.w21 * r.w21 * s[4])
+        grad_shapes[n, 1] += 2 * h * r.w22 * (r.w11 * s[3] + r.w21 * s[4])
+        grad_shapes[n, 2] += h * r.w22 * r.w22 * s[4]
     for c in range(3):
-        grad_colors[n, c] = s[5 + c]
+        grad_colors[n, c] += s[5 + c]
 
 
 @kernel
@@ -296,5 +296,5 @@ def collect(t, threads, records, order, start, tiles_x, centre, conic, height, c
                         moments[i, k] += sums[k]
                 skip += STRIPS
             for i in range(m):
-                _differentiate(records[ids[i]], conic, moments[i], ids[i], grad_means, grad_shapes, grad_colors)
+                differentiate(records[ids[i]], conic, moments[i], ids[i], grad_means, grad_shapes, grad_colors)
             m = 0

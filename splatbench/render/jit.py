@@ -20,6 +20,7 @@ from typing import Any
 import numba
 import platformdirs
 
+_config: Any = numba.config  # its settings are made at run time
 _PACKAGE = Path(__file__).resolve().parent
 #: "contract" lets a multiplication and an addition become one instruction; sums are never reordered.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": {"contract", "nsz"}}
@@ -61,9 +62,9 @@ def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     folder = cache_folder()
     if folder is None:
         return numba.njit(**(_OPTIONS | options))(function)
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder)  # read once, while the dispatcher is made
+    before = _config.CACHE_DIR
+    _config.CACHE_DIR = str(folder)  # read once, while the dispatcher is made
     try:
         return numba.njit(**(_OPTIONS | {"cache": True} | options))(function)
     finally:
-        numba.config.CACHE_DIR = before
+        _config.CACHE_DIR = before

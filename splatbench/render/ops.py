@@ -9,45 +9,75 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splatbench.gaussians import Gaussians2D
+from splatbench.gaussians import COMPAT_FLAGS, Gaussians2D
 
-from .cpu import SumRasterizer
-from .published import tile_clip
+from .published import CompatRasterizer
+from .reference import rasterize_sum_reference
 from .threads import thread_count
 
-_free: list[SumRasterizer] = []  # workspaces that no picture is waiting for
+_free: list[CompatRasterizer] = []  # workspaces that no picture is waiting for
 
 
 class _Lease:
     """A workspace that goes back when nothing can ask for its gradients any more."""
 
     def __init__(self) -> None:
-        threads = thread_count()
-        self.rasterizer = _free.pop() if _free else SumRasterizer(threads)
-        self.rasterizer.threads = threads
+        self.rasterizer = _free.pop() if _free else CompatRasterizer()
+        self.rasterizer.threads = thread_count()
 
     def __del__(self) -> None:
         _free.append(self.rasterizer)
 
 
 class _RasterizeSum(torch.autograd.Function):
+    """On the CPU: one workspace for every three channels."""
+
     @staticmethod
     def forward(
-        ctx: Any, means: Tensor, covariance: Tensor, colors: Tensor, size: tuple[int, int], compat: frozenset[str], out: Any
+        ctx: Any,
+        means: Tensor,
+        covariance: Tensor,
+        colors: Tensor,
+        size: tuple[int, int],
+        compat: frozenset[str],
+        out: Tensor | None,
     ) -> Tensor:
-        arrays = [x.detach().contiguous().numpy() for x in (means, covariance, colors)]
-        clip = tile_clip(arrays[0], arrays[1], *size) if compat else None
-        lease = _Lease()
-        image = torch.empty((*size, 3)) if out is None else out
-        lease.rasterizer.forward(*arrays, *size, out=image.numpy(), clip=clip, form="covariance")
-        ctx.save_for_backward(means, covariance, colors)
-        ctx.lease = lease
+        ctx.save_for_backward(means, covariance, colors)  # kept so that autograd notices changes in place
+        if out is not None:
+            ctx.mark_dirty(out)
+        arrays = means.detach().contiguous().numpy(), covariance.detach().contiguous().numpy()
+        image = torch.empty((*size, colors.shape[1])) if out is None else out
+        ctx.leases = []
+        for first in range(0, colors.shape[1], 3):
+            lease = _Lease()
+            part = _three_channels(colors.detach(), first)
+            if colors.shape[1] == 3:
+                lease.rasterizer.draw(*arrays, part, size, compat, image.numpy())
+            else:
+                drawn = lease.rasterizer.draw(*arrays, part, size, compat)
+                image[..., first : first + 3] = torch.from_numpy(drawn[..., : colors.shape[1] - first])
+            ctx.leases.append(lease)
         return image
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
-        grads = ctx.lease.rasterizer.backward(grad.contiguous().numpy())
-        return *(torch.from_numpy(g) for g in grads), None, None, None
+        channels = ctx.saved_tensors[2].shape[1]
+        parts = [lease.rasterizer.backward(_three_channels(grad, 3 * i)) for i, lease in enumerate(ctx.leases)]
+        means, covariance, colors = parts[0]
+        for more in parts[1:]:
+            means += more[0]
+            covariance += more[1]
+            colors = np.concatenate([colors, more[2]], 1)
+        tensors = (torch.from_numpy(x) for x in (means, covariance, colors[:, :channels]))
+        return *tensors, None, None, None
+
+
+def _three_channels(values: Tensor, first: int) -> np.ndarray:
+    """Channels first .. first + 2 (the last axis), contiguous, zeros where there are no more."""
+    if values.shape[-1] == 3:
+        return values.contiguous().numpy()
+    part = values[..., first : first + 3]
+    return torch.nn.functional.pad(part, (0, 3 - part.shape[-1])).contiguous().numpy()
 
 
 def rasterize_sum(
@@ -59,26 +89,106 @@ def rasterize_sum(
     compat: frozenset[str] = frozenset(),
     out: Tensor | None = None,
 ) -> Tensor:
-    """Differentiable picture of blend `sum`, not clamped."""
-    return _RasterizeSum.apply(means, covariance, colors, size, compat, out)
+    """Differentiable picture of blend `sum`: the sum of w colour where w = exp(-1/2 d^T S^-1 d) >= 1/255.
+
+    On the CPU by fast kernels, elsewhere by the float64 reference. Gaussians that cannot be drawn (singular covariance,
+    NaN or infinite mean or covariance) are left out and get zero gradients.
+
+    Args:
+        means: [N, 2] float32, (x, y) in pixels; the centre of the first pixel is at (0.5, 0.5).
+        covariance: [N, 3] float64, (Sxx, Sxy, Syy) in square pixels. The gradient of Sxy is the true derivative.
+        colors: [N, C >= 1] float32.
+        size: (H, W), each at least 1.
+        compat: subset of `splatbench.gaussians.COMPAT_FLAGS`; "tile_cap_256" implies "tiles_3sigma".
+        out: [H, W, C] float32, contiguous, on the same device: written and returned.
+
+    Returns:
+        [H, W, C] float32, not clamped.
+
+    Raises:
+        ValueError: shapes, types or flags that do not fit.
+    """
+    n = len(means)
+    for name, value, shape, dtype in (
+        ("means", means, (n, 2), torch.float32),
+        ("covariance", covariance, (n, 3), torch.float64),
+        ("colors", colors, (n, max(1, colors.shape[-1])), torch.float32),
+        ("out", out, (*size, colors.shape[-1]), torch.float32),
+    ):
+        if value is not None and (tuple(value.shape) != shape or value.dtype != dtype):
+            raise ValueError(f"{name}: expected {dtype} {list(shape)}, got {value.dtype} {list(value.shape)}")
+    if not compat <= set(COMPAT_FLAGS):
+        raise ValueError(f"compat: unknown {sorted(compat - set(COMPAT_FLAGS))}; known: {list(COMPAT_FLAGS)}")
+    if min(size) < 1:
+        raise ValueError(f"size: expected (H, W) of at least 1 x 1, got {size}")
+    if out is not None and not out.is_contiguous():
+        raise ValueError("out: must be contiguous")
+    if means.device.type == "cpu":
+        image: Tensor = _RasterizeSum.apply(means, covariance, colors, size, compat, out)
+        return image
+    image = rasterize_sum_reference(means, covariance, colors, size, compat).float()
+    return image if out is None else out.copy_(image)
+
+
+def _require_sum(g: Gaussians2D) -> None:
+    if g.blend != "sum":
+        raise NotImplementedError(f"blend {g.blend!r} cannot be drawn yet; this version draws 'sum'")
+    if g.opacities is not None:
+        raise NotImplementedError("blend 'sum' takes no opacities: multiply them into the colours")
 
 
 def render(g: Gaussians2D, out: Tensor | None = None) -> Tensor:
-    """[H, W, C] float32, not clamped, without gradients."""
+    """The picture of Gaussians, without gradients.
+
+    Args:
+        g: on the CPU for the fast kernels; on other devices the float64 reference draws.
+        out: as for `rasterize_sum`.
+
+    Returns:
+        [H, W, C] float32, not clamped.
+
+    Raises:
+        NotImplementedError: a blend other than `sum`, or opacities.
+    """
+    _require_sum(g)
     with torch.no_grad():
         return rasterize_sum(g.means, g.covariance(), g.colors, g.size, compat=g.compat, out=out)
 
 
 def render_u8(g: Gaussians2D) -> np.ndarray:
-    """uint8 [H, W, 3]: the picture clamped to [0, 1] and rounded half up."""
-    image = render(g).clamp_(0, 1).mul_(255).add_(0.5)
-    return image.to(torch.uint8).numpy()
+    """uint8 [H, W, C]: the picture clamped to [0, 1], times 255, rounded half up. NaN becomes 0."""
+    return _to_u8(render(g))
+
+
+def _to_u8(image: Tensor) -> np.ndarray:
+    return image.nan_to_num_(nan=0.0).clamp_(0, 1).mul_(255).add_(0.5).to(torch.uint8).cpu().numpy()
 
 
 def iter_strips(g: Gaussians2D, rows: int = 256) -> Iterator[tuple[int, Tensor]]:
-    """(first row, [h, W, C]) from top to bottom."""
-    covariance = g.covariance().numpy()
-    clip = tile_clip(g.means.numpy(), covariance, *g.size) if g.compat else None
-    arrays = g.means.numpy(), covariance, g.colors.numpy()
-    for row0, strip in SumRasterizer().strips(*arrays, *g.size, rows=rows, clip=clip, form="covariance"):
-        yield row0, torch.from_numpy(strip)
+    """The picture strip by strip, for sizes that do not fit in memory: the same bits as `render`.
+
+    Args:
+        g: the Gaussians.
+        rows: height of a strip, rounded up to a multiple of 256; the last may be lower.
+
+    Yields:
+        (first row, [h, W, C] float32), from top to bottom.
+
+    Raises:
+        NotImplementedError: a blend other than `sum`, or opacities.
+    """
+    _require_sum(g)
+    if g.device.type != "cpu":
+        image = render(g)
+        yield from ((row, image[row : row + rows]) for row in range(0, g.size[0], rows))
+        return
+    means, covariance = g.means.detach().contiguous().numpy(), g.covariance().detach().numpy()
+    colors, channels = g.colors.detach(), g.colors.shape[1]
+    leases = [_Lease() for _ in range(0, channels, 3)]
+    groups = [
+        lease.rasterizer.draw_strips(means, covariance, _three_channels(colors, 3 * i), g.size, g.compat, rows)
+        for i, lease in enumerate(leases)
+    ]
+    for parts in zip(*groups, strict=True):
+        strip = parts[0][1] if len(parts) == 1 else np.concatenate([part for _, part in parts], 2)
+        yield parts[0][0], torch.from_numpy(strip[..., :channels])

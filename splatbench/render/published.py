@@ -1,23 +1,32 @@
 """What the published kernels do beside the mathematics (GaussianImage's renderer, a fork of gsplat 0.1).
 
 They work in tiles of 16 x 16 pixels. A tile sees the Gaussians whose square of half side ceil(3 sqrt(lambda)) around
-the mean touches it ("tiles_3sigma"), and of these only the 256 with the lowest indices ("tile_cap_256").
-Coordinates there: pixel centres are integers, so u = mean - 0.5.
+the mean touches it ("tiles_3sigma"), and of these only the 256 with the lowest indices ("tile_cap_256", which implies
+the first). Coordinates there: pixel centres are integers, so u = mean - 0.5.
+
+Tiles that hold more than 256 Gaussians are rare, so the fast kernels draw everything and only those tiles are drawn
+again, plainly.
 """
 
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
+from .cpu import Gradients, SumRasterizer
+from .cpu_bins import CUT, DEGENERATE
+from .cpu_sum import differentiate
 from .jit import kernel
 from .threads import run, thread_count
 
 TILE = 16
 CAP = 256
 _EIGENVALUE_FLOOR = 0.1  # inside the square root: a unit Gaussian gets radius 4, none less than 2
+_CENTRE = 0.5
 
 
 @kernel(fastmath=False)
@@ -30,18 +39,19 @@ def _tile_range(u, radius, tiles):
 
 @kernel(fastmath=False)
 def _clip(t, threads, means, covariances, height, width, out):
-    n, tx, ty = len(means), (width + TILE - 1) // TILE, (height + TILE - 1) // TILE
+    n, tiles_x, tiles_y = len(means), (width + TILE - 1) // TILE, (height + TILE - 1) // TILE
     for i in range(n * t // threads, n * (t + 1) // threads):
         xx, xy, yy = covariances[i, 0], covariances[i, 1], covariances[i, 2]
-        ux, uy = means[i, 0] - 0.5, means[i, 1] - 0.5
+        ux, uy = means[i, 0] - _CENTRE, means[i, 1] - _CENTRE
+        det = xx * yy - xy * xy
         half = (xx + yy) / 2
-        largest = half + math.sqrt(max(_EIGENVALUE_FLOOR, half * half - (xx * yy - xy * xy)))
-        radius = math.ceil(3 * math.sqrt(largest))
-        out[i] = 0
-        if math.isfinite(ux) and math.isfinite(uy) and math.isfinite(radius):
-            x0, x1 = _tile_range(ux, radius, tx)
-            y0, y1 = _tile_range(uy, radius, ty)
-            out[i, 0], out[i, 1], out[i, 2], out[i, 3] = TILE * x0, TILE * x1, TILE * y0, TILE * y1
+        radius = math.ceil(3 * math.sqrt(half + math.sqrt(max(_EIGENVALUE_FLOOR, half * half - det))))
+        out[i, 0], out[i, 1], out[i, 2], out[i, 3] = 0, 0, 0, 0
+        if xx > 0 and det > DEGENERATE * xx * yy and math.isfinite(ux) and math.isfinite(uy) and math.isfinite(radius):
+            x0, x1 = _tile_range(ux, radius, tiles_x)
+            y0, y1 = _tile_range(uy, radius, tiles_y)
+            if x0 < x1 and y0 < y1:
+                out[i, 0], out[i, 1], out[i, 2], out[i, 3] = TILE * x0, TILE * x1, TILE * y0, TILE * y1
 
 
 def tile_clip(means: np.ndarray, covariances: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -57,3 +67,170 @@ def tile_clip(means: np.ndarray, covariances: np.ndarray, height: int, width: in
     out = np.empty((len(means), 4), np.int32)
     run(thread_count(), _clip, means, covariances, height, width, out)
     return out
+
+
+@kernel
+def _tile_counts(clip, corners):
+    """Gaussians per tile, to corners [tiles_y + 1, tiles_x + 1]: differences at the corners, then running sums."""
+    for i in range(len(clip)):
+        x0, x1, y0, y1 = clip[i, 0] // TILE, clip[i, 1] // TILE, clip[i, 2] // TILE, clip[i, 3] // TILE
+        corners[y0, x0] += 1
+        corners[y0, x1] -= 1
+        corners[y1, x0] -= 1
+        corners[y1, x1] += 1
+    for y in range(corners.shape[0]):
+        total = 0
+        for x in range(corners.shape[1]):
+            total += corners[y, x]
+            corners[y, x] = total + (corners[y - 1, x] if y > 0 else 0)
+
+
+@kernel
+def _first_of_tiles(clip, row_of_tile, lists, filled):
+    """lists[k]: the first CAP Gaussians of the tile with row_of_tile == k."""
+    for i in range(len(clip)):
+        for y in range(clip[i, 2] // TILE, clip[i, 3] // TILE):
+            for x in range(clip[i, 0] // TILE, clip[i, 1] // TILE):
+                k = row_of_tile[y, x]
+                if k >= 0 and filled[k] < CAP:
+                    lists[k, filled[k]] = i
+                    filled[k] += 1
+
+
+def overfull_tiles(clip: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tiles that more than 256 Gaussians touch.
+
+    Returns:
+        ([K, 2] int32 (tile row, tile column), [K, 256] int32: the Gaussians that count there, ascending).
+    """
+    counts = np.zeros((-(-height // TILE) + 1, -(-width // TILE) + 1), np.int32)
+    _tile_counts(clip, counts)
+    tiles = np.argwhere(counts[:-1, :-1] > CAP).astype(np.int32)
+    lists = np.empty((len(tiles), CAP), np.int32)
+    if len(tiles):
+        row_of_tile = np.full(counts.shape, -1, np.int32)
+        row_of_tile[tiles[:, 0], tiles[:, 1]] = np.arange(len(tiles))
+        _first_of_tiles(clip, row_of_tile, lists, np.zeros(len(tiles), np.int32))
+    return tiles, lists
+
+
+@kernel
+def _whiten(r, x, y):
+    """(p, q, w) of a pixel, in float64."""
+    dx, dy = x + _CENTRE - r.mx, y + _CENTRE - r.my
+    p, q = r.w11 * dx, r.w21 * dx + r.w22 * dy
+    t = p * p + q * q
+    return p, q, 2.0 ** (-8.0 * t) if t <= CUT else 0.0
+
+
+@kernel
+def _draw_tiles(t, threads, records, tiles, lists, row0, image):
+    """Draws the tiles again, where they are in the rows of `image` (from row0 on), with their own lists only."""
+    height = image.shape[0]
+    for k in range(len(tiles) * t // threads, len(tiles) * (t + 1) // threads):
+        top, left = tiles[k, 0] * TILE - row0, tiles[k, 1] * TILE
+        if not 0 <= top < height:
+            continue
+        image[top : top + TILE, left : left + TILE] = 0
+        for n in lists[k]:
+            r = records[n]
+            for y in range(max(r.y0 - row0, top), min(r.y1 + 1 - row0, top + TILE)):
+                for x in range(max(r.x0, left), min(r.x1 + 1, left + TILE)):
+                    w = np.float32(_whiten(r, x, y + row0)[2])
+                    image[y, x, 0] += w * r.c0
+                    image[y, x, 1] += w * r.c1
+                    image[y, x, 2] += w * r.c2
+
+
+@kernel
+def _gather_tiles(t, threads, records, tiles, lists, grad, sums):
+    """sums[k, i]: what `_gather` sums, of the i-th Gaussian of the list of tile k, over the pixels of the tile."""
+    for k in range(len(tiles) * t // threads, len(tiles) * (t + 1) // threads):
+        top, left = tiles[k, 0] * TILE, tiles[k, 1] * TILE
+        for i in range(CAP):
+            r, s = records[lists[k, i]], sums[k, i]
+            for y in range(max(r.y0, top), min(r.y1 + 1, top + TILE)):
+                for x in range(max(r.x0, left), min(r.x1 + 1, left + TILE)):
+                    p, q, w = _whiten(r, x, y)
+                    g0, g1, g2 = grad[y, x, 0], grad[y, x, 1], grad[y, x, 2]
+                    u = w * (g0 * r.c0 + g1 * r.c1 + g2 * r.c2)
+                    s[0] += u * p
+                    s[1] += u * q
+                    s[2] += u * p * p
+                    s[3] += u * p * q
+                    s[4] += u * q * q
+                    s[5] += w * g0
+                    s[6] += w * g1
+                    s[7] += w * g2
+
+
+@kernel
+def _add_tiles(records, lists, sums, out):
+    """Adds the gradients from overfull tiles, tile by tile in fixed order."""
+    grad_means, grad_covariances, grad_colors = out
+    for k in range(len(lists)):
+        for i in range(CAP):
+            n = lists[k, i]
+            if records[n].x0 <= records[n].x1:
+                differentiate(records[n], False, sums[k, i], n, grad_means, grad_covariances, grad_colors)
+
+
+class CompatRasterizer(SumRasterizer):
+    """`SumRasterizer` for covariances and pixel centres at 0.5, with the published deviations of `compat`.
+
+    compat: subset of `splatbench.gaussians.COMPAT_FLAGS`.
+    """
+
+    def draw(
+        self,
+        means: np.ndarray,
+        covariances: np.ndarray,
+        colors: np.ndarray,
+        size: tuple[int, int],
+        compat: frozenset[str],
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """As `forward`, with covariances [N, 3] float64 (Sxx, Sxy, Syy)."""
+        clip = self._restrict(means, covariances, size, compat)
+        image = self.forward(means, covariances, colors, *size, out=out, clip=clip, form="covariance")
+        if len(self._tiles):
+            run(self.threads, _draw_tiles, self._records, self._tiles, self._lists, 0, image)
+        return image
+
+    def draw_strips(
+        self,
+        means: np.ndarray,
+        covariances: np.ndarray,
+        colors: np.ndarray,
+        size: tuple[int, int],
+        compat: frozenset[str],
+        rows: int,
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """As `strips`, with covariances [N, 3] float64 (Sxx, Sxy, Syy)."""
+        clip = self._restrict(means, covariances, size, compat)
+        for row0, strip in self.strips(means, covariances, colors, *size, rows=rows, clip=clip, form="covariance"):
+            if len(self._tiles):
+                run(self.threads, _draw_tiles, self._records, self._tiles, self._lists, row0, strip)
+            yield row0, strip
+
+    def _restrict(self, means: Any, covariances: Any, size: tuple[int, int], compat: frozenset[str]) -> Any:
+        self._tiles, self._lists = np.empty((0, 2), np.int32), np.empty((0, CAP), np.int32)
+        if not compat:
+            return None
+        clip = tile_clip(means, covariances, *size)
+        if "tile_cap_256" in compat:
+            self._tiles, self._lists = overfull_tiles(clip, *size)
+        return clip
+
+    def backward(self, grad: np.ndarray, out: Gradients | None = None) -> Gradients:
+        """As `SumRasterizer.backward`, of the last `draw`."""
+        if not len(self._tiles):
+            return super().backward(grad, out)
+        sums = np.zeros((len(self._tiles), CAP, 8))
+        others = np.array(grad, np.float32, order="C")
+        run(self.threads, _gather_tiles, self._records, self._tiles, self._lists, others, sums)
+        for y, x in self._tiles * TILE:
+            others[y : y + TILE, x : x + TILE] = 0
+        out = super().backward(others, out)
+        _add_tiles(self._records, self._lists, sums, out)
+        return out

@@ -13,6 +13,7 @@ from typing import Any
 
 import numba
 
+_config: Any = numba.config  # its settings are made at run time
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
 
@@ -34,7 +35,7 @@ def thread_count(threads: int | None = None) -> int:
     Raises:
         ValueError: `SPLATBENCH_THREADS` or `threads` is not a whole number of at least 1.
     """
-    allowed: int = numba.config.NUMBA_NUM_THREADS
+    allowed: int = _config.NUMBA_NUM_THREADS
     setting = os.environ.get("SPLATBENCH_THREADS", "")
     if setting:
         if not setting.isdecimal() or int(setting) < 1:

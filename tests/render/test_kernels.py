@@ -1,0 +1,116 @@
+"""Vector type, kernel cache and threads."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+
+import numpy as np
+import pytest
+
+from splatbench.render import jit, threads
+from splatbench.render.f32x16 import load, splat, store, totals, weight
+from splatbench.render.jit import kernel
+
+CUT = np.float32(math.log2(255) / 8)
+
+
+@kernel(cache=False)
+def weights(t, out, cut):
+    for i in range(0, len(t), 16):
+        store(out, i, weight(load(t, i), splat(cut)))
+
+
+@kernel(cache=False)
+def sums(x, out):
+    a, b, c, d = load(x, 0), load(x, 16), load(x, 32), load(x, 48)
+    e, f, g, h = load(x, 64), load(x, 80), load(x, 96), load(x, 112)
+    store(out, 0, totals(a, b, c, d, e, f, g, h))
+
+
+def test_weight_is_two_to_the_minus_eight_t():
+    t = np.linspace(0, CUT, 1 << 20, dtype=np.float32)
+    out = np.empty_like(t)
+    weights(t, out, CUT)
+    assert out[0] == 1 and np.abs(out / np.exp2(-8 * t.astype(np.float64)) - 1).max() < 2e-6
+
+
+def test_weight_ends_at_the_cut():
+    t = np.array([np.nextafter(CUT, np.float32(2)), CUT, 2, 1e10, np.inf, np.nan, -0.0, 1] * 2, np.float32)
+    out = np.empty_like(t)
+    weights(t, out, CUT)
+    assert (out[:8] > 0).tolist() == [False, True, False, False, False, False, True, False]
+
+
+def test_totals_are_in_order():
+    x, out = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32), np.empty(16, np.float32)
+    sums(x.ravel(), out)
+    assert np.allclose(out[:8], x.sum(1), atol=1e-5)
+
+
+def test_cache_folder_follows_every_kernel_source(tmp_path, monkeypatch):
+    source = tmp_path / "kernel.py"
+    source.write_text("a")
+    monkeypatch.setattr(jit, "kernel_sources", lambda: [source])
+    monkeypatch.setenv("SPLATBENCH_CACHE", str(tmp_path))
+    first = jit.cache_folder.__wrapped__()
+    assert first.parent == tmp_path and first.is_dir() and jit.cache_folder.__wrapped__() == first
+    source.write_text("b")
+    assert jit.cache_folder.__wrapped__() != first
+
+
+def test_every_file_with_kernels_is_hashed():
+    package = jit._PACKAGE.parent
+    with_kernels = {p for p in package.rglob("*.py") if "@kernel" in p.read_text() and p.name != "jit.py"}
+    assert len(with_kernels) >= 5 and with_kernels <= set(jit.kernel_sources())
+
+
+def test_a_cache_that_cannot_be_written_is_reported(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("SPLATBENCH_CACHE", str(blocked))
+    with pytest.warns(RuntimeWarning, match="SPLATBENCH_CACHE"):
+        assert jit.cache_folder.__wrapped__() is None
+
+
+def test_thread_count(monkeypatch):
+    monkeypatch.delenv("SPLATBENCH_THREADS", raising=False)
+    assert threads.thread_count(3) == 3
+    allowed = threads.thread_count()
+    assert 1 <= allowed <= (os.cpu_count() or 1)
+    monkeypatch.setenv("SPLATBENCH_THREADS", "1")
+    assert threads.thread_count() == 1
+    for setting in ("0", "-1", "many"):
+        monkeypatch.setenv("SPLATBENCH_THREADS", setting)
+        with pytest.raises(ValueError, match="SPLATBENCH_THREADS"):
+            threads.thread_count()
+    monkeypatch.delenv("SPLATBENCH_THREADS")
+    with pytest.raises(ValueError, match="threads must be"):
+        threads.thread_count(0)
+
+
+def test_run_does_every_part_and_passes_errors_on():
+    done = []
+    threads.run(4, lambda t, n, tag: done.append((t, n, tag)), "x")
+    assert sorted(done) == [(t, 4, "x") for t in range(4)]
+
+    def fail(t, n):
+        if t == n - 1:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        threads.run(3, fail)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_threads_work_after_a_fork():
+    def child():
+        threads.run(2, lambda t, n: None)
+        assert threads._pool is not None
+
+    child()
+    process = multiprocessing.get_context("fork").Process(target=child, daemon=True)
+    process.start()
+    process.join(20)
+    assert process.exitcode == 0
