@@ -1,0 +1,109 @@
+"""Losses against PyTorch in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from splatbench.losses import l1, mse
+
+PLAIN = {mse: lambda d: d.square().mean(), l1: lambda d: d.abs().mean()}
+
+
+def pictures(shape, seed=0, low=-0.3, high=1.3):
+    rng = np.random.default_rng(seed)
+    image = torch.from_numpy(rng.uniform(low, high, shape).astype(np.float32))
+    return image, torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8))
+
+
+def reference(loss, image, target, clamp):
+    x = image.double().requires_grad_()
+    t = target.double() / 255 if target.dtype == torch.uint8 else target.double()
+    value = PLAIN[loss]((x.clamp(0, 1) if clamp else x) - t)
+    value.backward()
+    return value.detach(), x.grad
+
+
+@pytest.mark.parametrize("loss", [mse, l1])
+@pytest.mark.parametrize("clamp", [True, False])
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+@pytest.mark.parametrize("shape", [(1, 1, 3), (37, 53, 3), (128, 200, 1)])
+def test_value_and_gradient(loss, clamp, kind, shape):
+    image, target = pictures(shape)
+    target = target if kind == "uint8" else target / 255
+    want, want_grad = reference(loss, image, target, clamp)
+    x = image.clone().requires_grad_()
+    got = loss(x, target, clamp=clamp)
+    assert got.dtype == torch.float32 and got.shape == ()
+    (3 * got).backward()
+    torch.testing.assert_close(got.detach().double(), want, rtol=1e-6, atol=0)
+    torch.testing.assert_close(x.grad.double(), 3 * want_grad, rtol=1e-5, atol=1e-6 / image.numel())
+
+
+@settings(max_examples=40, deadline=None)
+@given(size=st.integers(1, 30_000), seed=st.integers(0, 2**31), clamp=st.booleans())
+def test_random_sizes(size, seed, clamp):
+    image, target = pictures((1, size, 1), seed)
+    want, _ = reference(mse, image, target, clamp)
+    assert mse(image, target, clamp).item() == pytest.approx(want.item(), rel=1e-6)
+
+
+def test_the_gradient_passes_at_the_ends_of_the_range():
+    x = torch.tensor([[[0.0, 1.0, -1e-6, 1 + 1e-6]]], requires_grad=True)
+    mse(x, torch.full((1, 1, 4), 128, dtype=torch.uint8)).backward()
+    assert (x.grad != 0).tolist() == [[[True, True, False, False]]]
+
+
+def test_same_bits_for_any_number_of_threads(monkeypatch):
+    image, target = pictures((301, 207, 3))
+    results = []
+    for threads in ("1", "2", "5"):
+        monkeypatch.setattr("splatbench.losses.thread_count", lambda n=int(threads): n)
+        x = image.clone().requires_grad_()
+        value = mse(x, target)
+        value.backward()
+        results.append((value.item(), x.grad.numpy().tobytes()))
+    assert results[0] == results[1] == results[2]
+
+
+def test_sums_are_made_in_float64():
+    # in float32 a running sum of 2^25 equal squares would stop growing
+    image = torch.full((4096, 2731, 3), 0.1)
+    assert mse(image, torch.zeros(image.shape, dtype=torch.uint8)).item() == pytest.approx(0.01, rel=1e-6)
+
+
+def test_nan_is_not_clamped_away():
+    image = torch.full((2, 2, 3), float("nan"))
+    assert mse(image, torch.zeros(2, 2, 3, dtype=torch.uint8)).isnan()
+
+
+def test_strided_image():
+    image, target = pictures((20, 30, 3))
+    turned = image.transpose(0, 1).contiguous().transpose(0, 1).requires_grad_()
+    want, want_grad = reference(mse, image, target, True)
+    value = mse(turned, target)
+    value.backward()
+    assert value.item() == pytest.approx(want.item(), rel=1e-6)
+    torch.testing.assert_close(turned.grad.double(), want_grad, rtol=1e-5, atol=1e-9)
+
+
+def test_no_gradient_is_made_where_none_is_asked_for():
+    image, target = pictures((20, 30, 3))
+    assert not mse(image, target).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("image", "target"),
+    [
+        (torch.zeros(2, 3, 3), torch.zeros(3, 2, 3)),
+        (torch.zeros(0, 3, 3), torch.zeros(0, 3, 3)),
+        (torch.zeros(2, 3, 3).double(), torch.zeros(2, 3, 3)),
+        (torch.zeros(2, 3, 3), torch.zeros(2, 3, 3, dtype=torch.int64)),
+    ],
+)
+def test_what_does_not_fit_is_refused(image, target):
+    with pytest.raises(ValueError, match="loss"):
+        mse(image, target)
