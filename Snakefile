@@ -23,8 +23,6 @@ except ValueError as error:
 
 PLAN = FLOW.plan
 RESULTS = PLAN.root
-EXPERIMENT = str(FLOW.experiment_file)
-SPLATBENCH = FLOW.command
 
 
 wildcard_constraints:

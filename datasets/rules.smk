@@ -7,4 +7,4 @@ rule fetch:
     params:
         dataset=lambda wildcards: FLOW.dataset(wildcards),
     shell:
-        "{SPLATBENCH} fetch-dataset --experiment {EXPERIMENT:q} --dataset {params.dataset:q} --log {log:q}"
+        FLOW.shell("fetch-dataset --dataset {params.dataset:q} --log {log:q}")

@@ -14,8 +14,10 @@ rule encode:
     resources:
         gpu=lambda wildcards: FLOW.gpus(wildcards),
     shell:
-        "{SPLATBENCH} encode-shard --experiment {EXPERIMENT:q} --shard {wildcards.group:q}/{wildcards.place:q}"
-        " --threads {threads} --log {log:q} {FLOW.retry}"
+        FLOW.shell(
+            "encode-shard --shard {wildcards.group:q}/{wildcards.place:q} --threads {threads} --log {log:q}"
+            + FLOW.retry
+        )
 
 
 rule evaluate:
@@ -28,18 +30,20 @@ rule evaluate:
         RESULTS / "logs" / "evaluate" / "{group}" / "{place}-{token}.log",
     threads: FLOW.threads("evaluate", workflow.cores)
     shell:
-        "{SPLATBENCH} evaluate-shard --experiment {EXPERIMENT:q} --shard {wildcards.group:q}/{wildcards.place:q}"
-        " --threads {threads} --log {log:q} {FLOW.retry}"
+        FLOW.shell(
+            "evaluate-shard --shard {wildcards.group:q}/{wildcards.place:q} --threads {threads} --log {log:q}"
+            + FLOW.retry
+        )
 
 
 rule collect:
     """One JSON line per row."""
     input:
-        EXPERIMENT,
+        FLOW.experiment_file,
         FLOW.evaluate_markers(),
     output:
         RESULTS / "records.jsonl",
     log:
         RESULTS / "logs" / "collect.log",
     shell:
-        "{SPLATBENCH} collect --experiment {EXPERIMENT:q} --log {log:q}"
+        FLOW.shell("collect --log {log:q}")

@@ -95,6 +95,8 @@ def is_finished(plan: Plan, task: Task, retry_before: float = 0.0) -> bool:
     result = read_result(EncodeResult, task.path)
     if result is None or result.status == "not_run" or not _same_image(plan, task, result):
         return False
+    if task.run.budget.matched_to is not None and result.n_target != _matched_count(plan, task):
+        return False
     if result.status != "ok":
         return task.path.stat().st_mtime >= retry_before
     wanted = {str(name) for name in task.run.entry.snapshots}
@@ -103,6 +105,12 @@ def is_finished(plan: Plan, task: Task, retry_before: float = 0.0) -> bool:
         and len(result.encode_seconds_all) >= plan.experiment.timing_repeats
         and result.files_are_whole(task.path.parent)
     )
+
+
+def _matched_count(plan: Plan, task: Task) -> int | None:
+    """Gaussians in the final file of the run that a task is matched to; None where it gave none."""
+    result = read_result(EncodeResult, plan.encoding(plan.matched_run(task.run), task.image))
+    return result.final.n_actual if result is not None and result.final is not None else None
 
 
 def _same_image(plan: Plan, task: Task, result: EncodeResult) -> bool:

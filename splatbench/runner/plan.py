@@ -51,11 +51,13 @@ class Run:
     budget: Budget
     seed: int
     dataset: str
+    target_hash: str = ""  # config hash of the entry that the budget is matched to
 
     @property
     def folder(self) -> Path:
         """Below `encodings/` and, mirrored, below `evaluations/`."""
-        return Path(f"{self.entry.id}-{self.config_hash}", safe_name(self.dataset), f"{self.budget.slug}-s{self.seed}")
+        budget = self.budget.slug + (f"-{self.target_hash}" if self.target_hash else "")
+        return Path(f"{self.entry.id}-{self.config_hash}", safe_name(self.dataset), f"{budget}-s{self.seed}")
 
     @property
     def label(self) -> str:
@@ -140,10 +142,18 @@ class Plan:
     @functools.cached_property
     def runs(self) -> tuple[Run, ...]:
         """In the order of the experiment file."""
+        configs = {entry.id: self._config(entry) for entry in self.experiment.all_entries}
         return tuple(
-            Run(entry, config, digest, budget, seed, dataset)
+            Run(
+                entry=entry,
+                config=configs[entry.id][0],
+                config_hash=configs[entry.id][1],
+                budget=budget,
+                seed=seed,
+                dataset=dataset,
+                target_hash=configs[budget.matched_to][1] if budget.matched_to is not None else "",
+            )
             for entry in self.experiment.all_entries
-            for config, digest in [self._config(entry)]
             for dataset in self.images
             for budget in entry.budgets
             for seed in self.experiment.seeds

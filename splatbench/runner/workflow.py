@@ -47,10 +47,14 @@ class Workflow:
         self._lock: Any = None
         self.forget_open()
 
-    @property
-    def command(self) -> str:
-        """How jobs call the command line: with the Python of this process, whatever PATH says."""
-        return f"{shlex.quote(sys.executable)} -m splatbench"
+    def shell(self, command: str) -> str:
+        """A rule's shell command: `splatbench` of this very Python, whatever PATH says, on this experiment.
+
+        Args:
+            command: command and options; Snakemake replaces what stands in braces.
+        """
+        experiment = shlex.quote(str(self.experiment_file)).replace("{", "{{").replace("}", "}}")
+        return f"{shlex.quote(sys.executable)} -m splatbench {command} --experiment {experiment}"
 
     def threads(self, stage: str, cores: int | None) -> int:
         """Threads of a stage's jobs: all cores unless `--config <stage>_threads=N`."""
@@ -59,7 +63,7 @@ class Workflow:
     @property
     def retry(self) -> str:
         """Option for jobs; the time stamp keeps a job that is started again from retrying for ever."""
-        return f"--retry-before {self.started:.0f}" if self.options.get("retry_failed") else ""
+        return f" --retry-before {self.started:.0f}" if self.options.get("retry_failed") else ""
 
     def forget_open(self) -> None:
         """Removes markers of jobs that left rows to be made (data, weights or a device were missing, or failures that

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -33,8 +34,15 @@ def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(
     ("inherited", "slots"),
-    [("", []), ("-1", []), ("0", ["0"]), ("3, 1", ["3", "1"]), ("2,-1,0", ["2"]), ("GPU-aaaa,GPU-bbbb", ["GPU-aaaa", "GPU-bbbb"])],
-)  # fmt: skip
+    [
+        ("", []),
+        ("-1", []),
+        ("0", ["0"]),
+        ("3, 1", ["3", "1"]),
+        ("2,-1,0", ["2"]),
+        ("GPU-aa,GPU-bb", ["GPU-aa", "GPU-bb"]),
+    ],
+)
 def test_inherited_devices_come_first(two_gpus, monkeypatch, inherited, slots):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", inherited)
     assert gpu_slots() == slots
@@ -131,7 +139,7 @@ def test_processes_never_share_a_gpu(two_gpus):
     assert sum(map(len, held.values())) == 6 and all(held.values())
     for times in held.values():
         times.sort()
-        assert all(end <= begin for (_, end), (begin, _) in zip(times, times[1:], strict=False))
+        assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(times))
 
 
 def test_a_killed_holder_frees_its_gpu(two_gpus, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import time
 
@@ -151,7 +152,7 @@ def test_the_traceback_goes_to_the_reader_of_the_log(settings, make_plan, projec
 
     settings["entries"][0]["config"] = {"fail": "raise", "fail_width": 40}
     plan = make_plan(settings)
-    log = Reporter("encode", project / "logs" / "job.log", stream=open(os.devnull, "w"))
+    log = Reporter("encode", project / "logs" / "job.log", stream=io.StringIO())
     encode_shard(plan, plan.shard("slow/pictures-000"), log)
     log.close()
     text = (project / "logs" / "job.log").read_text()

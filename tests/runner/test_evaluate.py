@@ -48,7 +48,7 @@ def measured(monkeypatch):
 
 def test_values_are_those_of_the_decoded_file(settings, stages, project):
     settings["entries"][0]["snapshots"] = [2]
-    plan, records = stages(settings | {"metrics": ["psnr", "psnr_u8", "ssim"]})
+    _, records = stages(settings | {"metrics": ["psnr", "psnr_u8", "ssim"]})
     original = load_image(project / "pictures" / "w40.png").pixels
     half = (original // 3).astype(np.float32) / np.float32(255)
     expected, _ = evaluate(["psnr", "psnr_u8", "ssim"], half, original)
@@ -74,7 +74,7 @@ def test_only_missing_metrics_are_measured(settings, stages, measured):
     assert [n for n in measured if n] == ["psnr"] * 3
     stages(settings | {"metrics": ["ssim", "psnr"]})
     assert measured == ["psnr"] * 3 + ["ssim"] * 3
-    plan, records = stages(settings | {"metrics": ["psnr"]})
+    _, records = stages(settings | {"metrics": ["psnr"]})
     assert len(measured) == 6
     assert records["slow", "w32", "final"].metrics == {"psnr": 100.0}
 
@@ -117,7 +117,7 @@ def test_strips_give_the_same_values(photograph):
 def test_missing_weights_are_not_run_with_the_command(settings, stages, project, monkeypatch):
     monkeypatch.setenv("SPLATBENCH_WEIGHTS", str(project))
     monkeypatch.setenv("TORCH_HOME", str(project / "torch"))
-    plan, records = stages(settings | {"metrics": ["psnr", "lpips_vgg"]})
+    _, records = stages(settings | {"metrics": ["psnr", "lpips_vgg"]})
     record = records["slow", "w48", "final"]
     assert record.status == "ok" and record.metrics == {"psnr": 100.0, "lpips_vgg": None}
     assert "splatbench weights fetch lpips_vgg" in record.metrics_not_run["lpips_vgg"]

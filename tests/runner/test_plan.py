@@ -156,6 +156,16 @@ def test_matched_entries_come_after_their_targets(settings, make_plan):
     assert plan.matched_run(next(run for run in plan.runs if run.entry.id == "slow")).entry.id == "own"
 
 
+def test_another_target_is_another_result(settings, make_plan):
+    own = {"id": "own", "title": "", "family": "", "method": "selfcount", "budgets": [{"native": True}]}
+    matched = settings["entries"][0] | {"budgets": [{"matched_to": "own"}]}
+    plans = [
+        make_plan(settings | {"entries": [matched, own | {"config": {"pixels": pixels}}]}) for pixels in (100, 200)
+    ]
+    assert not _paths(plans[0]) & _paths(plans[1])
+    assert not set(_encode_markers(plans[0])) & set(_encode_markers(plans[1]))
+
+
 def test_names_in_paths_are_safe_and_distinct():
     names = ["a b", "a/b", "a@200", "a%40200", "{a}", "ä", ".."]
     safe = [safe_name(name) for name in names]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -121,7 +122,7 @@ def test_the_worker_does_not_outlive_its_parent(tmp_path):
     for _ in range(100):
         try:
             os.kill(pid, 0)
-            state = open(f"/proc/{pid}/stat").read().split()[2]
+            state = Path(f"/proc/{pid}/stat").read_text().split()[2]
         except (ProcessLookupError, FileNotFoundError):
             return
         if state == "Z":

@@ -1,4 +1,4 @@
-"""Test method: sleeps, writes the picture as PNG, notes every encoding in the file that ENCODE_LOG names; fails on demand."""
+"""Test method: sleeps, writes a PNG, notes every encoding in the file that ENCODE_LOG names; fails on demand."""
 
 from __future__ import annotations
 

@@ -1,0 +1,102 @@
+"""What Snakemake plans: which experiment, how many jobs, and what a change makes it do again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+
+import pytest
+
+from splatbench.runner.locks import lock_run
+
+
+@pytest.fixture(scope="module")
+def finished(new_project):
+    """A project that has run once."""
+    project = new_project()
+    project.write(project.settings())
+    done = project.snakemake()
+    assert done.returncode == 0, done.stdout
+    project.output = done.stdout
+    return project
+
+
+@pytest.fixture(scope="module")
+def fresh(new_project):
+    """A project in which nothing ever runs."""
+    return new_project()
+
+
+def test_plain_run_ends_with_a_report_and_its_overhead(finished):
+    assert (finished.folder / "reports" / "tiny" / "index.html").is_file()
+    assert "overhead" in finished.output and "Report: " in finished.output
+    records = [json.loads(line) for line in finished.records.read_text().splitlines()]
+    assert [(r["image"], r["status"], r["metrics"]["psnr"]) for r in records] == [
+        (f"w{width}", "ok", 100.0) for width in (32, 40, 48)
+    ]
+    log = "".join(p.read_text() for p in (finished.folder / "results" / "tiny" / "logs").rglob("*.log"))
+    assert "w40 slow n100" in log
+
+
+def test_the_same_command_again_does_nothing(finished):
+    assert finished.jobs() == {}
+
+
+def test_another_metric_encodes_nothing(finished):
+    finished.write(finished.settings(metrics=["psnr", "ssim"]))
+    assert finished.jobs() == {"evaluate": 1, "collect": 1, "report": 1}
+    finished.write(finished.settings())
+
+
+def test_report_options_and_titles_encode_and_evaluate_nothing(finished):
+    finished.write(finished.settings(title="Another", report={"title": "Another"}))
+    assert finished.jobs() == {"collect": 1, "report": 1}
+    finished.write(finished.settings())
+
+
+def test_the_default_experiment_is_the_sample(fresh):
+    assert fresh.jobs(configfile=False) == {"fetch": 1, "encode": 7, "evaluate": 7, "collect": 1, "report": 1}
+
+
+def test_a_named_experiment_replaces_the_default_and_timed_jobs_take_all_cores(fresh):
+    fresh.write(fresh.settings())
+    assert fresh.jobs() == {"fetch": 1, "encode": 1, "evaluate": 1, "collect": 1, "report": 1}
+    cores = len(os.sched_getaffinity(0))
+    for rule in ("encode", "evaluate"):
+        (job,) = re.findall(rf"rule {rule}:\n(.*?)\n(?:\[|\n|$)", fresh.output, re.S)
+        assert f"threads: {cores}\n" in job + "\n" or cores == 1, job
+
+
+def test_the_counts_of_a_matched_entry_are_an_edge_between_shards(fresh):
+    own = {"id": "own", "title": "", "family": "", "method": "selfcount", "budgets": [{"native": True}]}
+    settings = fresh.settings(shard_size=2)
+    settings["entries"] = [settings["entries"][0] | {"budgets": [{"matched_to": "own"}]}, own]
+    fresh.write(settings)
+    assert fresh.jobs() == {"fetch": 1, "encode": 4, "evaluate": 4, "collect": 1, "report": 1}
+    for number in ("000", "001"):
+        (inputs,) = re.findall(rf"input: (.*)\n +output: \S+/encode/slow/pictures-{number}", fresh.output)
+        assert f"shards/encode/own/pictures-{number}" in inputs
+
+
+def test_an_invalid_experiment_is_one_sentence(fresh):
+    fresh.write(fresh.settings(metrix=1))
+    done = fresh.snakemake("--dry-run")
+    assert done.returncode != 0 and "Traceback" not in done.stdout
+    assert "tiny.yaml: metrix: unknown key 'metrix'; did you mean 'metrics'?" in done.stdout
+
+
+def test_two_runs_in_one_folder(new_project):
+    project = new_project()
+    project.write(project.settings())
+    with lock_run(project.folder / "results" / "tiny"):
+        done = project.snakemake()
+    assert done.returncode != 0 and "another run is working in results/tiny" in done.stdout
+    assert project.encodes() == []
+
+
+def test_lint_finds_only_that_rules_share_the_environment_of_make(fresh):
+    fresh.write(fresh.settings())
+    done = fresh.snakemake("--lint")
+    findings = re.findall(r"^ +\* (.*)$", done.stdout, re.M)
+    assert set(findings) == {"Specify a conda environment or container for each rule.:"}, done.stdout
