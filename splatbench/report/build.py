@@ -10,15 +10,8 @@ from typing import Literal
 from splatbench.files import write_atomic
 from splatbench.record import Record, write_records
 from splatbench.report.aggregate import Row, frame, summarise
-from splatbench.report.content import (
-    dataset_ids,
-    failure_table,
-    image_table,
-    metrics_not_run_table,
-    paper_table,
-    result_tables,
-    slug,
-)
+from splatbench.report.content import dataset_ids, paper_table, result_tables, slug
+from splatbench.report.listings import failure_table, image_table, metrics_not_run_table
 from splatbench.report.pictures import Gallery, ImageSource, make_galleries
 from splatbench.report.reference import available_references, load_reference
 from splatbench.report.settings import ReportSettings, TableSettings

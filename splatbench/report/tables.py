@@ -21,6 +21,7 @@ _LATEX = {
     "²": r"$^2$",
     "–": "--",
     "†": r"\textdagger{}",
+    "\u2060": "{}",
 }
 
 
@@ -101,8 +102,9 @@ def to_csv(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """A floating table in the booktabs style (`\\usepackage{booktabs}`); all text is escaped."""
+    # At the start of a line, "[" and "*" would be arguments of the line break before: an empty group keeps them apart.
     body = tabulate(
-        [[cell.text for cell in row] for row in table.rows],
+        [["\u2060" + cell.text if cell.text[:1] in ("[", "*") else cell.text for cell in row] for row in table.rows],
         headers=[column.heading for column in table.columns],
         tablefmt="latex_booktabs",
         colalign=["right" if column.numeric else "left" for column in table.columns] if table.rows else None,

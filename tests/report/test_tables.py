@@ -190,3 +190,8 @@ def test_the_command_prints_tables_from_records_alone(tmp_path: Path, experiment
     assert r"\begin{tabular}" in shown["latex"].stdout and "# kodak: equal Gaussians\n" in shown["csv"].stdout
     chosen = CliRunner().invoke(app, ["tables", str(path), "--reference", "gaussianimage_paper"])
     assert chosen.exit_code == 0 and "AIR, Table I" not in chosen.stdout
+
+
+def test_latex_rows_cannot_be_taken_for_arguments_of_the_line_break_before() -> None:
+    text = to_latex(table("[3cm] name", "*name"))
+    assert "{}[3cm] name" in text and "{}*name" in text
