@@ -66,8 +66,9 @@ class GaussianImage(Method):
         with trace.stage("initialise"):
             parameters = self._start(activation, n, seed)
         iterations = budget.iterations or self.config.iterations
+        total = iterations + (self.config.qat_iterations if self.config.quantise else 0)
         with trace.stage("fit"):
-            fit(parameters, activation, target, iterations, trace, lambda p: self._plain(p, activation))
+            fit(parameters, activation, target, iterations, trace, lambda p: self._plain(p, activation), total)
         if not self.config.quantise:
             return self._plain(parameters, activation)
         if trace.wants("fit"):

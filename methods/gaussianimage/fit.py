@@ -36,6 +36,7 @@ def fit(
     iterations: int,
     trace: Trace,
     snapshot: Callable[[dict[str, Tensor]], object],
+    total: int | None = None,
 ) -> dict[str, Tensor]:
     """Optimises `parameters` in place and returns them.
 
@@ -44,6 +45,7 @@ def fit(
         target: [H, W, 3] uint8.
         iterations: steps to do at most (fewer if the trace says that the time is up).
         snapshot: makes an encoding of the parameters, for the iterations that the trace wants.
+        total: steps of the whole encoding, for the progress display (default: `iterations`).
 
     Raises:
         splatbench.trace.Diverged: the loss became NaN or infinite.
@@ -63,7 +65,7 @@ def fit(
         optimiser.step()
         scheduler.step()
         error = loss.item()
-        trace.step(i, iterations, loss=error, psnr=psnr(error))
+        trace.step(i, total or iterations, loss=error, psnr=psnr(error))
         if on_curve(i, iterations):
             trace.log(i, psnr=psnr(error))
         if trace.wants(i) and i < iterations:

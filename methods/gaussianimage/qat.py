@@ -139,7 +139,7 @@ def fit_quantised(
     optimiser, scheduler = make_optimiser(list(model.parameters()), config)
     copies_after_step = config.preset == "published"
     best, best_state = float("inf"), copy.deepcopy(model.state_dict())
-    n = config.qat_iterations
+    done, n = trace.steps, config.qat_iterations
     for i in range(1, n + 1):
         before = None if copies_after_step else copy.deepcopy(model.state_dict())
         image, commitment = model()
@@ -151,9 +151,9 @@ def fit_quantised(
         error = loss.item()
         if error < best:
             best, best_state = error, before if before is not None else copy.deepcopy(model.state_dict())
-        trace.step(i, n, loss=error, psnr=psnr(error), commitment=commitment.item())
+        trace.step(done + i, done + n, loss=error, psnr=psnr(error), commitment=commitment.item())
         if on_curve(i, n):
-            trace.log(i, qat_psnr=psnr(error))
+            trace.log(done + i, qat_psnr=psnr(error))
         if trace.wants(f"qat-{i}") and i < n:
             trace.snapshot(f"qat-{i}", snapshot(model))
         if trace.out_of_time():

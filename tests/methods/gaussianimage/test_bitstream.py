@@ -69,6 +69,7 @@ def test_qat_recovers_quality(method, crop):
     # Half of the loss to the first quantised step is typical here (33.7, 27.6, 30.3 dB).
     assert psnr["final"] - psnr["qat-1"] > 0.3 * (psnr["fit"] - psnr["qat-1"])
     assert set(trace.stages) == {"initialise", "fit", "quantise"}
+    assert trace.steps == 1000 + 150
 
 
 def test_best_state_is_what_was_measured(method, part, crop):
