@@ -177,7 +177,8 @@ def _supervise(
 
     root = results / str(read_yaml(experiment).get("name"))
     count = str(threads or _usable_cores())
-    environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, count)
+    # Threads of torch that wait busily cost more than their work as soon as anything else runs on the machine.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | dict.fromkeys(_THREAD_VARIABLES, count)
     arguments = ["--experiment", str(experiment), "--results", str(results), "--shard", shard, "--threads", count]
     arguments += ["--retry-before", str(retry_before), *(("--log", str(log)) if log is not None else ())]
     options = ["--debug"] if "--debug" in sys.argv[1:] else []
