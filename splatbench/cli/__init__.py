@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -64,6 +65,8 @@ def _options(
 
 def main() -> None:
     """Entry point: runs a command and turns exceptions into one sentence and an exit code."""
+    # Read when torch is first imported: threads that wait busily stall everything as soon as the machine is shared.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except KeyboardInterrupt:

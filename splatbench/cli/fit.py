@@ -159,9 +159,7 @@ def print_evaluation(facts: dict[str, Any]) -> None:
 
     from splatbench.metrics import RATES, get_metric
 
-    table = Table(
-        title=f"{escape(str(facts['image']))}, {facts['width']}x{facts['height']}", box=None, show_header=False
-    )
+    table = Table(box=None, show_header=False)
     if facts["gaussians"] is not None:
         table.add_row("Gaussians", str(facts["gaussians"]))
     table.add_row("File", f"{facts['bytes']} bytes")
@@ -170,9 +168,10 @@ def print_evaluation(facts: dict[str, Any]) -> None:
         shown = "not run" if value is None else f"{value:.4f}"
         table.add_row(escape(get_metric(name).heading), shown)
     if "encode_seconds" in facts:
-        table.add_row("Encode [s]", f"{facts['encode_seconds']:.3f}")
-    table.add_row("Decode [s]", f"{facts['decode_seconds']:.4f}")
-    console = Console()
+        table.add_row(escape("Encode [s]"), f"{facts['encode_seconds']:.3f}")
+    table.add_row(escape("Decode [s]"), f"{facts['decode_seconds']:.4f}")
+    console = Console(highlight=False)
+    console.print(f"{escape(str(facts['image']))}, {facts['width']}x{facts['height']} pixels")
     console.print(table)
     for name, why in facts["not_run"].items():
         console.print(f"{name} was not run: {escape(why)}")
