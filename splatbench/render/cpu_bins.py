@@ -20,9 +20,10 @@ import numpy as np
 from .jit import kernel
 
 #: Pixels of a tile: the unit of work of one thread, small enough for the second-level cache.
-TILE_W, TILE_H = 64, 256
+_W_BITS, _H_BITS, _BAND_BITS = 6, 8, 3
+TILE_W, TILE_H = 1 << _W_BITS, 1 << _H_BITS
 #: In a tile Gaussians are visited in bands of rows, so that the pixels in use stay in the first-level cache.
-BAND = 8
+BAND = 1 << _BAND_BITS
 BANDS = TILE_H // BAND
 
 #: A pair counts where 8 (p^2 + q^2) <= log2(255), that is w >= 1/255.
@@ -66,11 +67,11 @@ def prepare(t, threads, records, means, shapes, colors, conic, height, width, ce
         right, bottom = width - 1.0, height - 1.0
         # false for NaN and infinity
         seen = solid & (ux - hx <= right) & (ux + hx >= 0) & (uy - hy <= bottom) & (uy + hy >= 0)
-        r.x0, r.x1, r.y0, r.y1 = 1, 0, 0, 0
+        r.x0, r.x1, r.y0, r.y1 = TILE_W, 0, 0, 0  # in no tile
         if not seen:
             continue
-        x0, x1 = int(max(math.ceil(ux - hx), 0.0)), int(min(math.floor(ux + hx), right))
-        y0, y1 = int(max(math.ceil(uy - hy), 0.0)), int(min(math.floor(uy + hy), bottom))
+        x0, x1 = int(max(np.ceil(ux - hx), 0.0)), int(min(np.floor(ux + hx), right))
+        y0, y1 = int(max(np.ceil(uy - hy), 0.0)), int(min(np.floor(uy + hy), bottom))
         if clip.shape[0] > 0:
             x0, x1 = max(x0, clip[i, 0]), min(x1, clip[i, 1] - 1)
             y0, y1 = max(y0, clip[i, 2]), min(y1, clip[i, 3] - 1)
@@ -92,28 +93,35 @@ def count(t, threads, records, tiles_x, row_first, row_last, all_bins):
     """
     n, bins = len(records), all_bins[t]
     bins[:] = 0
+    base = row_first * tiles_x * BANDS
     for i in range(n * t // threads, n * (t + 1) // threads):
         r = records[i]
-        if r.x0 <= r.x1:
-            for ty in range(max(r.y0 // TILE_H, row_first), min(r.y1 // TILE_H + 1, row_last)):
-                band = (ty - row_first) * tiles_x * BANDS + max(r.y0 - ty * TILE_H, 0) // BAND
-                for tx in range(r.x0 // TILE_W, r.x1 // TILE_W + 1):
-                    bins[band + tx * BANDS] += 1
+        ty, x0, x1 = max(r.y0 >> _H_BITS, row_first), r.x0 >> _W_BITS, r.x1 >> _W_BITS
+        while ty < row_last and ty <= r.y1 >> _H_BITS:
+            band = ty * tiles_x * BANDS - base + (max(r.y0 - (ty << _H_BITS), 0) >> _BAND_BITS)
+            tx = x0
+            while tx <= x1:
+                bins[band + tx * BANDS] += 1
+                tx += 1
+            ty += 1
 
 
 @kernel
 def fill(t, threads, records, tiles_x, row_first, row_last, all_bins, order):
     """The same walk as `count`, writing each Gaussian to the next place of its bins."""
     n, bins = len(records), all_bins[t]
+    base = row_first * tiles_x * BANDS
     for i in range(n * t // threads, n * (t + 1) // threads):
         r = records[i]
-        if r.x0 <= r.x1:
-            for ty in range(max(r.y0 // TILE_H, row_first), min(r.y1 // TILE_H + 1, row_last)):
-                band = (ty - row_first) * tiles_x * BANDS + max(r.y0 - ty * TILE_H, 0) // BAND
-                for tx in range(r.x0 // TILE_W, r.x1 // TILE_W + 1):
-                    place = bins[band + tx * BANDS]
-                    order[place] = i
-                    bins[band + tx * BANDS] = place + 1
+        ty, x0, x1 = max(r.y0 >> _H_BITS, row_first), r.x0 >> _W_BITS, r.x1 >> _W_BITS
+        while ty < row_last and ty <= r.y1 >> _H_BITS:
+            band = ty * tiles_x * BANDS - base + (max(r.y0 - (ty << _H_BITS), 0) >> _BAND_BITS)
+            tx = x0
+            while tx <= x1:
+                order[bins[band + tx * BANDS]] = i
+                bins[band + tx * BANDS] += 1
+                tx += 1
+            ty += 1
 
 
 @kernel

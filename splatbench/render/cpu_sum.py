@@ -26,6 +26,7 @@ from .f32x16 import (
     maximum,
     minimum,
     narrow,
+    prefetch,
     splat,
     splat64,
     sqrt,
@@ -58,7 +59,7 @@ _EVERY = 1 << 28  # more strips than any picture has
 _f32 = np.float32
 
 
-@kernel
+@kernel(forceinline=True)
 def _plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row1, skip, centre):
     """Plans Gaussians ids[:m] in strips s_lo .. s_hi, rows row0 .. row1; lane i of every row is about ids[i].
 
@@ -106,7 +107,7 @@ def _plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row
     return strips
 
 
-@kernel
+@kernel(forceinline=True)
 def _scatter(i, r, floats, ints, s_lo, s_hi, row0, tile):
     """Adds one Gaussian, lane i of the plan, to the cells of a tile."""
     first, last = max(r.x0 >> 3, s_lo), min(r.x1 >> 3, s_hi)
@@ -173,6 +174,8 @@ def draw(t, threads, records, order, start, tiles_x, row_first, centre, work, al
         for e in range(start[k], start[k + 1], 16):
             m = min(16, start[k + 1] - e)
             ids = order[e : e + m]
+            for ahead in range(e + 16, min(e + 32, start[k + 1])):
+                prefetch(records, order[ahead])
             _plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row1, 0, centre)
             for i in range(m):
                 _scatter(i, records[ids[i]], floats, ints, s_lo, s_hi, row0, tile)
@@ -202,7 +205,7 @@ def read_gradient(t, threads, grad, cells):
                     cells[p + 16 * c + i] = grad[y + (i >> 3), 8 * s + (i & 7), c] if inside else _f32(0)
 
 
-@kernel
+@kernel(forceinline=True)
 def _gather(i, r, floats, ints, skip, cells, pitch, sums):
     """Sums over the pairs of one Gaussian, lane i of the plan, in at most STRIPS strips after `skip`.
 
@@ -240,7 +243,7 @@ def _gather(i, r, floats, ints, skip, cells, pitch, sums):
     store(sums, 0, totals(up, uq, upp, upq, uqq, a0, a1, a2))
 
 
-@kernel
+@kernel(forceinline=True)
 def differentiate(r, conic, s, n, grad_means, grad_shapes, grad_colors):
     """From the sums s of `_gather` to the gradients of Gaussian n, which are added to.
 
@@ -280,11 +283,17 @@ def collect(t, threads, records, order, start, tiles_x, centre, conic, height, c
         m = 0
         for e in range(start[tile], start[tile + 1]):
             n = order[e]
+            if e + 16 < start[tile + 1]:
+                prefetch(records, order[e + 16])
             if records[n].y0 // TILE_H * tiles_x + records[n].x0 // TILE_W == tile:
                 ids[m] = n
                 m += 1
             if m < 16 and e + 1 < start[tile + 1]:
                 continue
+            for i in range(m):
+                prefetch(grad_means, ids[i])
+                prefetch(grad_shapes, ids[i])
+                prefetch(grad_colors, ids[i])
             moments[:] = 0
             skip, widest = 0, 1
             while skip < widest:

@@ -18,6 +18,7 @@ LANES = 16
 _F32 = ir.VectorType(ir.FloatType(), LANES)
 _F64 = ir.VectorType(ir.DoubleType(), LANES)
 _I32 = ir.VectorType(ir.IntType(32), LANES)
+_BYTES = ir.IntType(8).as_pointer()
 _FLAGS = ("contract", "nsz")
 
 
@@ -93,6 +94,23 @@ def store(typingctx, array, index, x):
         return context.get_dummy_value()
 
     return types.void(array, types.intp, f32x16), codegen
+
+
+@intrinsic
+def prefetch(typingctx, array, row):
+    """Fetches the cache line where array[row] of a contiguous array begins (one or more dimensions)."""
+
+    def codegen(context, builder, sig, args):
+        value = context.make_array(sig.args[0])(context, builder, args[0])
+        stride = builder.extract_value(value.strides, 0)
+        address = builder.gep(builder.bitcast(value.data, _BYTES), [builder.mul(args[1], stride)])
+        integer = ir.IntType(32)
+        signature = ir.FunctionType(ir.VoidType(), [_BYTES, integer, integer, integer])
+        function = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
+        builder.call(function, [address, *(ir.Constant(integer, k) for k in (0, 3, 1))])  # to read, keep, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
 
 
 def _lanes(values):

@@ -23,7 +23,8 @@ from .cpu_sum import differentiate
 from .jit import kernel
 from .threads import run, thread_count
 
-TILE = 16
+_BITS = 4
+TILE = 1 << _BITS
 CAP = 256
 _EIGENVALUE_FLOOR = 0.1  # inside the square root: a unit Gaussian gets radius 4, none less than 2
 _CENTRE = 0.5
@@ -32,8 +33,8 @@ _CENTRE = 0.5
 @kernel(fastmath=False)
 def _tile_range(u, radius, tiles):
     """Tiles [first, last) that u - radius .. u + radius touches; conversions cut towards zero, as published."""
-    first = min(max(math.trunc(u / TILE - radius / TILE), 0.0), float(tiles))
-    last = min(max(math.trunc(u / TILE + radius / TILE + 1), 0.0), float(tiles))
+    first = min(max(np.trunc(u / TILE - radius / TILE), 0.0), float(tiles))
+    last = min(max(np.trunc(u / TILE + radius / TILE + 1), 0.0), float(tiles))
     return int(first), int(last)
 
 
@@ -45,7 +46,7 @@ def _clip(t, threads, means, covariances, height, width, out):
         ux, uy = means[i, 0] - _CENTRE, means[i, 1] - _CENTRE
         det = xx * yy - xy * xy
         half = (xx + yy) / 2
-        radius = math.ceil(3 * math.sqrt(half + math.sqrt(max(_EIGENVALUE_FLOOR, half * half - det))))
+        radius = np.ceil(3 * math.sqrt(half + math.sqrt(max(_EIGENVALUE_FLOOR, half * half - det))))
         out[i, 0], out[i, 1], out[i, 2], out[i, 3] = 0, 0, 0, 0
         if xx > 0 and det > DEGENERATE * xx * yy and math.isfinite(ux) and math.isfinite(uy) and math.isfinite(radius):
             x0, x1 = _tile_range(ux, radius, tiles_x)
@@ -73,7 +74,7 @@ def tile_clip(means: np.ndarray, covariances: np.ndarray, height: int, width: in
 def _tile_counts(clip, corners):
     """Gaussians per tile, to corners [tiles_y + 1, tiles_x + 1]: differences at the corners, then running sums."""
     for i in range(len(clip)):
-        x0, x1, y0, y1 = clip[i, 0] // TILE, clip[i, 1] // TILE, clip[i, 2] // TILE, clip[i, 3] // TILE
+        x0, x1, y0, y1 = clip[i, 0] >> _BITS, clip[i, 1] >> _BITS, clip[i, 2] >> _BITS, clip[i, 3] >> _BITS
         corners[y0, x0] += 1
         corners[y0, x1] -= 1
         corners[y1, x0] -= 1
@@ -89,8 +90,8 @@ def _tile_counts(clip, corners):
 def _first_of_tiles(clip, row_of_tile, lists, filled):
     """lists[k]: the first CAP Gaussians of the tile with row_of_tile == k."""
     for i in range(len(clip)):
-        for y in range(clip[i, 2] // TILE, clip[i, 3] // TILE):
-            for x in range(clip[i, 0] // TILE, clip[i, 1] // TILE):
+        for y in range(clip[i, 2] >> _BITS, clip[i, 3] >> _BITS):
+            for x in range(clip[i, 0] >> _BITS, clip[i, 1] >> _BITS):
                 k = row_of_tile[y, x]
                 if k >= 0 and filled[k] < CAP:
                     lists[k, filled[k]] = i
