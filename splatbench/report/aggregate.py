@@ -60,6 +60,7 @@ class Row:
     notes: tuple[str, ...]
     devices: tuple[str, ...]
     iterations: int | None
+    steps: int | None
     count_error: tuple[float, str] | None
     values: dict[str, dict[str, float]] = field(repr=False)  # metric -> image -> value
     common: int = 0
@@ -154,7 +155,9 @@ def _row(group: list[Record], total: int) -> Row:
                 not_run[name].append(reason)
     means = cast(dict[str, float], table.mean().dropna().to_dict())
     spreads = cast(dict[str, float], table.std(ddof=1).dropna().to_dict())
-    steps = {fitted_iterations(record) for record in done}
+    planned = {fitted_iterations(record) for record in done}
+    counted = {record.iterations for record in done}
+    iterations = planned.pop() if len(planned) == 1 else None
     return Row(
         record=first,
         track=track_of(first),
@@ -169,7 +172,8 @@ def _row(group: list[Record], total: int) -> Row:
         not_run={name: tuple(texts) for name, texts in not_run.items()},
         notes=tuple(dict.fromkeys(note for record in done for note in record.notes)),
         devices=tuple(sorted({record.provenance.device for record in done})),
-        iterations=steps.pop() if len(steps) == 1 else None,
+        iterations=iterations,
+        steps=counted.pop() if len(counted) == 1 and None not in counted else iterations,
         count_error=_count_error(done),
         values={str(name): cast(dict[str, float], table[name].dropna().to_dict()) for name in table},
     )

@@ -67,7 +67,7 @@ def _means_table(identity: str, title: str, rows: list[Row], settings: ReportSet
         Column("column", "Column"),
         Column("budget", "Budget"),
         Column("seed", "Seed", True),
-        Column("iterations", "Iterations", True),
+        Column("iterations", "Iterations", True, "all optimisation steps, quantisation-aware ones included"),
         Column("n", "N", True, meaning("n_actual")),
         *(Column(name, heading(name), True, meaning(name)) for name in metrics),
         Column(
@@ -93,7 +93,7 @@ def _means_table(identity: str, title: str, rows: list[Row], settings: ReportSet
             Cell(COLUMN_TITLES[row.record.column], row.record.column if row.track != "controls" else None),
             text_cell(budget_label(row.record.budget, iterations=False)),
             Cell(str(row.record.seed), row.record.seed if several_seeds else None),
-            Cell(MISSING if row.iterations is None else count(row.iterations), row.iterations),
+            Cell(MISSING if row.steps is None else count(row.steps), row.steps),
             _mean_cell(row, "n_actual", settings),
             *(_mean_cell(row, name, settings, best) for name in metrics),
             Cell(number(row.common_mean, shared, settings.decimals), row.common_mean if partial else None),

@@ -186,3 +186,11 @@ def test_the_frame_holds_every_record_and_every_raw_value(experiment_records: li
 def test_controls_are_apart_by_their_column_alone(record: Make) -> None:
     assert track_of(record(column="control", budget={"gaussians": 28000})) == "controls"
     assert track_of(record(column="ours", budget={"native": True})) == "gaussians"
+
+
+def test_the_table_shows_all_steps_that_were_done(record: Make) -> None:
+    """A quantised fit of 800 steps does 300 more; the setting that is compared with papers stays 800."""
+    row = only(summarise([record(entry="a", image=name, iterations=1100) for name in "xy"]), "a")
+    assert (row.iterations, row.steps) == (800, 1100)
+    uneven = [record(entry="b", image="x", iterations=700), record(entry="b", image="y", iterations=640)]
+    assert only(summarise(uneven), "b").steps == 800
