@@ -123,8 +123,7 @@ def missing(name: str, damaged: list[str] | None = None) -> str:
     found = f"; found but not the right bytes: {', '.join(damaged)}" if damaged else ""
     return (
         f"weights {wanted.file} ({wanted.bytes / 2**20:.1f} MiB) not found{found}. Get them with "
-        f"`splatbench weights fetch {name}`, or put the file into a folder named by SPLATBENCH_WEIGHTS "
-        f"or into {cache_folder()}"
+        f"`splatbench weights fetch {name}`, or put the file into a folder named by SPLATBENCH_WEIGHTS"
     )
 
 
