@@ -46,9 +46,15 @@ def _loss(image: Tensor, target: Tensor, clamp: bool, squared: bool) -> Tensor:
         )
     if image.device.type == "cpu":
         return _Loss.apply(image, target, clamp, squared)
-    difference = (image.clamp(0, 1) if clamp else image) - (
-        target.float() / 255 if target.dtype == torch.uint8 else target
-    )
+    return _plain_loss(image, target, clamp, squared)
+
+
+def _plain_loss(image: Tensor, target: Tensor, clamp: bool, squared: bool) -> Tensor:
+    """The same of torch operations, for other devices."""
+    if clamp:
+        # not torch.clamp: whether that passes the gradient at 0 and 1 depends on the version of torch
+        image = torch.where((image >= 0) & (image <= 1), image, image.detach().clamp(0, 1))
+    difference = image - (target.float() / 255 if target.dtype == torch.uint8 else target)
     return difference.square().mean() if squared else difference.abs().mean()
 
 

@@ -29,8 +29,7 @@ def covariance_from_cholesky(cholesky: Tensor, *, double_offdiagonal_gradient: b
     factor = 2.0 if double_offdiagonal_gradient else 1.0
     if cholesky.device.type == "cpu":
         return _FromCholesky.apply(cholesky, factor)
-    l11, l21, l22 = cholesky.double().unbind(1)
-    return _stack(l11 * l11, l11 * l21, l21 * l21 + l22 * l22, factor)
+    return _plain_cholesky(cholesky, factor)
 
 
 def covariance_from_scales(scales: Tensor, angles: Tensor, *, double_offdiagonal_gradient: bool = False) -> Tensor:
@@ -47,14 +46,24 @@ def covariance_from_scales(scales: Tensor, angles: Tensor, *, double_offdiagonal
     factor = 2.0 if double_offdiagonal_gradient else 1.0
     if scales.device.type == "cpu":
         return _FromScales.apply(scales, angles, factor)
-    v1, v2 = scales.double().square().unbind(1)
-    cos, sin = torch.cos(angles.double()), torch.sin(angles.double())
-    return _stack(cos * cos * v1 + sin * sin * v2, cos * sin * (v1 - v2), sin * sin * v1 + cos * cos * v2, factor)
+    return _plain_scales(scales, angles, factor)
 
 
 def _check(value: Tensor, shape: tuple[int, ...], name: str) -> None:
     if tuple(value.shape) != shape or value.dtype != torch.float32:
         raise ValueError(f"{name}: expected float32 {list(shape)}, got {value.dtype} {list(value.shape)}")
+
+
+def _plain_cholesky(cholesky: Tensor, factor: float) -> Tensor:
+    """The same of torch operations, for other devices."""
+    l11, l21, l22 = cholesky.double().unbind(1)
+    return _stack(l11 * l11, l11 * l21, l21 * l21 + l22 * l22, factor)
+
+
+def _plain_scales(scales: Tensor, angles: Tensor, factor: float) -> Tensor:
+    v1, v2 = scales.double().square().unbind(1)
+    cos, sin = torch.cos(angles.double()), torch.sin(angles.double())
+    return _stack(cos * cos * v1 + sin * sin * v2, cos * sin * (v1 - v2), sin * sin * v1 + cos * cos * v2, factor)
 
 
 def _stack(xx: Tensor, xy: Tensor, yy: Tensor, factor: float) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from splatbench.gaussians import COMPAT_FLAGS, Gaussians2D
 
+from .cpu_bins import TILE_H
 from .published import CompatRasterizer
 from .reference import rasterize_sum_reference
 from .threads import thread_count
@@ -176,11 +177,14 @@ def iter_strips(g: Gaussians2D, rows: int = 256) -> Iterator[tuple[int, Tensor]]
 
     Raises:
         NotImplementedError: a blend other than `sum`, or opacities.
+        ValueError: rows below 1.
     """
     _require_sum(g)
+    if rows < 1:
+        raise ValueError(f"rows: expected at least 1, got {rows}")
     if g.device.type != "cpu":
-        image = render(g)
-        yield from ((row, image[row : row + rows]) for row in range(0, g.size[0], rows))
+        image, step = render(g), -(-rows // TILE_H) * TILE_H
+        yield from ((row, image[row : row + step]) for row in range(0, g.size[0], step))
         return
     means, covariance = g.means.detach().contiguous().numpy(), g.covariance().detach().numpy()
     colors, channels = g.colors.detach(), g.colors.shape[1]

@@ -7,6 +7,7 @@ import torch
 
 from splatbench.gaussians import Gaussians2D
 from splatbench.render import covariance_from_cholesky, covariance_from_scales
+from splatbench.render.covariance import _plain_cholesky, _plain_scales
 
 N = 1000
 
@@ -42,6 +43,27 @@ def test_gradients_are_those_of_autograd_in_float64(double):
     (covariance_from_scales(*mine, double_offdiagonal_gradient=double) * weights).sum().backward()
     (Gaussians2D(**common, scales=wanted[0], angles=wanted[1]).covariance() * weights * factor).sum().backward()
     for got, want in zip(mine, wanted, strict=True):
+        torch.testing.assert_close(got.grad, want.grad, rtol=1e-6, atol=1e-6)
+
+
+def elsewhere(cholesky, scales, angles, double):
+    """Covariances as devices without kernels compute them."""
+    return _plain_cholesky(cholesky, 2.0 if double else 1.0), _plain_scales(scales, angles, 2.0 if double else 1.0)
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_other_devices_compute_the_same(double):
+    cholesky, scales, angles, weights = parameters()
+    mine, others = ([v.clone().requires_grad_() for v in (cholesky, scales, angles)] for _ in range(2))
+    here = (
+        covariance_from_cholesky(mine[0], double_offdiagonal_gradient=double),
+        covariance_from_scales(*mine[1:], double_offdiagonal_gradient=double),
+    )
+    for got, want in zip(here, elsewhere(*others, double), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-15)
+        (got * weights).sum().backward()
+        (want * weights).sum().backward()
+    for got, want in zip(mine, others, strict=True):
         torch.testing.assert_close(got.grad, want.grad, rtol=1e-6, atol=1e-6)
 
 

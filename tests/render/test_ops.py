@@ -111,6 +111,8 @@ def test_render_strips_and_bytes_show_one_picture(fields, make_scene):
 def test_strips_of_other_channel_counts(make_scene):
     g = gaussians(make_scene(100, (300, 20), channels=5))
     assert torch.equal(torch.cat([s for _, s in iter_strips(g)]), render(g))
+    with pytest.raises(ValueError, match="rows"):
+        next(iter_strips(g, rows=0))
 
 
 def test_compat_changes_the_picture(make_scene):
