@@ -19,6 +19,12 @@ def _plain(value: np.ndarray, dtype: Any) -> np.ndarray:
     return np.require(value, dtype, ["C", "W"])
 
 
+def _require(name: str, value: np.ndarray, shape: tuple[int, ...], dtype: Any) -> None:
+    """Kernels do not check bounds: refuses an array that they would write or read beyond."""
+    if value.shape != shape or value.dtype != dtype or not value.flags.c_contiguous:
+        raise ValueError(f"{name}: expected contiguous {np.dtype(dtype)} {shape}, got {value.dtype} {value.shape}")
+
+
 class SumRasterizer:
     """image[y, x] = sum over n of w_n(x, y) colour_n, w = exp(-1/2 d^T S^-1 d), where w >= 1/255; and its gradients.
 
@@ -77,6 +83,7 @@ class SumRasterizer:
         tiles_y = -(-height // cpu_bins.TILE_H)
         self._prepare(means, shapes, colors, height, width, centre, clip, form)
         out = np.empty((height, width, 3), np.float32) if out is None else out
+        _require("out", out, (height, width, 3), np.float32)
         self._saved = (*self._draw(out, 0, tiles_y, centre), centre, form == "conic", shapes.dtype, height, width)
         return out
 
@@ -112,6 +119,10 @@ class SumRasterizer:
             raise ValueError(f"shapes: expected float64 or float32, got {shapes.dtype}")
         if form not in ("conic", "covariance"):
             raise ValueError(f"form: expected 'conic' or 'covariance', got {form!r}")
+        if height < 1 or width < 1:
+            raise ValueError(f"size: expected at least 1 x 1, got {height} x {width}")
+        if clip is not None:
+            _require("clip", clip, (n, 4), np.int32)
         arrays = _plain(means, np.float32), _plain(shapes, shapes.dtype), _plain(colors, np.float32)
         box = form == "conic", height, width, float(centre)
         self._saved = None
@@ -161,7 +172,8 @@ class SumRasterizer:
         if out is None:
             out = np.zeros((n, 2), np.float32), np.zeros((n, 3), dtype), np.zeros((n, 3), np.float32)
         else:
-            for array in out:
+            for array, columns, kind in zip(out, (2, 3, 3), (np.float32, dtype, np.float32), strict=True):
+                _require("out", array, (n, columns), kind)
                 array.fill(0)
         cells = self._buffer("cells", (-(-width // 8) * ((height + 1) // 2 * cpu_sum.CELL + 16),), np.float32)
         run(self.threads, cpu_sum.read_gradient, _plain(grad, np.float32), cells)

@@ -222,9 +222,17 @@ def test_misuse_is_refused(make_scene):
         SumRasterizer().backward(np.zeros((8, 8, 3), np.float32))
     with pytest.raises(ValueError, match="colors"):
         SumRasterizer().forward(scene.means, scene.covariance, scene.colors[:3], 8, 8)
+    with pytest.raises(ValueError, match="out"):
+        SumRasterizer().forward(*scene, 8, 8, out=np.zeros((8, 7, 3), np.float32))
+    with pytest.raises(ValueError, match="clip"):
+        SumRasterizer().forward(*scene, 8, 8, clip=np.zeros((4, 4), np.int32))
+    with pytest.raises(ValueError, match="size"):
+        SumRasterizer().forward(*scene, 8, 0)
     with pytest.raises(ValueError, match="form"):
         SumRasterizer().forward(*scene, 8, 8, form="inverse")
     rasterizer = SumRasterizer()
     rasterizer.forward(*scene, 8, 8)
     with pytest.raises(ValueError, match="grad"):
         rasterizer.backward(np.zeros((8, 9, 3), np.float32))
+    with pytest.raises(ValueError, match="out"):
+        rasterizer.backward(np.zeros((8, 8, 3), np.float32), tuple(np.zeros((5, 3), np.float32) for _ in range(3)))
