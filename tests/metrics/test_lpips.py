@@ -157,13 +157,14 @@ def test_weights_from_either_format(own_manifest: Path, monkeypatch, crop, folde
 
 
 def test_missing_weights_are_not_run(own_manifest: Path, monkeypatch, crop) -> None:
-    """The other metrics are measured; the reason names the file, the command and the folder."""
+    """The other metrics are measured; the reason names file, command and setting, and no folder of this machine."""
     monkeypatch.setenv("SPLATBENCH_WEIGHTS", "")
     values, not_run = evaluate(["lpips_vgg", "psnr"], crop.astype(np.float32) / 255, crop)
     assert values["lpips_vgg"] is None and values["psnr"] == 100.0
     assert list(not_run) == ["lpips_vgg"]
-    for part in ("vgg16-397923af.pth", "`splatbench weights fetch lpips_vgg`", str(own_manifest / "cache" / "weights")):
+    for part in ("vgg16-397923af.pth", "`splatbench weights fetch lpips_vgg`", "SPLATBENCH_WEIGHTS"):
         assert part in not_run["lpips_vgg"]
+    assert str(own_manifest) not in not_run["lpips_vgg"]
 
 
 def test_damaged_weights_are_not_used(own_manifest: Path, monkeypatch, crop) -> None:
