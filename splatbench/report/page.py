@@ -98,7 +98,7 @@ def _statuses(records: Sequence[Record]) -> dict[str, int]:
 def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:
     """What was run, when, on what, from which commit: the lines below the title."""
     done = [record for record in records if record.status == "ok"]
-    images = {(record.dataset, record.image) for record in records}
+    images = dict.fromkeys((record.dataset, record.image) for record in records)  # in the order of the records
     datasets = Counter(dataset for dataset, _ in images)
     entries = {record.entry for record in records if record.column != "control"}
     controls = {record.entry for record in records if record.column == "control"}
