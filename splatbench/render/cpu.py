@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import cpu_bins, cpu_sum
+from . import cpu_bins, cpu_plan, cpu_sum
 from .threads import run, thread_count
 
 Gradients = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -127,7 +127,15 @@ class SumRasterizer:
         box = form == "conic", height, width, float(centre)
         self._saved = None
         self._records = self._buffer("records", (n,), cpu_bins.RECORD)
-        run(self.threads, cpu_bins.prepare, self._records, *arrays, *box, _NO_CLIP if clip is None else clip)
+        run(
+            self.threads,
+            cpu_bins.prepare,
+            self._records,
+            *arrays,
+            *box,
+            _NO_CLIP if clip is None else clip,
+            cpu_bins.CUT,
+        )
 
     def _draw(
         self, out: np.ndarray, row_first: int, row_last: int, centre: float
@@ -148,8 +156,8 @@ class SumRasterizer:
         pitch = -(-cpu_sum.WORK_FLOATS // 16) * 16
         return (
             self._buffer("work", (self.threads, pitch), np.float32),
-            self._buffer("ints", (self.threads, cpu_sum.PLAN_INTS), np.int32),
-            self._buffer("doubles", (self.threads, cpu_sum.LANE_DOUBLES), np.float64),
+            self._buffer("ints", (self.threads, cpu_plan.PLAN_INTS), np.int32),
+            self._buffer("doubles", (self.threads, cpu_plan.LANE_DOUBLES), np.float64),
         )
 
     def backward(self, grad: np.ndarray, out: Gradients | None = None) -> Gradients:
@@ -175,7 +183,7 @@ class SumRasterizer:
             for array, columns, kind in zip(out, (2, 3, 3), (np.float32, dtype, np.float32), strict=True):
                 _require("out", array, (n, columns), kind)
                 array.fill(0)
-        cells = self._buffer("cells", (-(-width // 8) * ((height + 1) // 2 * cpu_sum.CELL + 16),), np.float32)
+        cells = self._buffer("cells", (-(-width // 8) * ((height + 1) // 2 * cpu_plan.CELL + 16),), np.float32)
         run(self.threads, cpu_sum.read_gradient, _plain(grad, np.float32), cells)
         place = tiles_x, float(centre), conic, height
         run(self.threads, cpu_sum.collect, self._records, order, start, *place, cells, *self._scratch(), out)

@@ -31,7 +31,6 @@ CUT = math.log2(255.0) / 8
 #: Covariances with det S <= DEGENERATE Sxx Syy are dropped: rounding has eaten the thin axis (ratio 1 : 2e6).
 DEGENERATE = 1e-12
 _SCALE = math.log2(math.e) / 16  # 8 (p^2 + q^2) = log2(e) / 2 d^T S^-1 d
-_REACH = 2.0 * math.log(255.0)  # squared half size of the outline's box per variance
 _MARGIN = 1e-4  # of that box, in pixels: the weight test decides, rounding must not
 
 #: What the pixel loops need of one Gaussian, in one cache line. x0 .. y1: box of pixels, inclusive; x0 > x1 where
@@ -51,8 +50,12 @@ def _determinant(a, b, c):
 
 
 @kernel
-def prepare(t, threads, records, means, shapes, colors, conic, height, width, centre, clip):
-    """Fills records. `shapes` holds covariances (xx, xy, yy), or their inverses where `conic`."""
+def prepare(t, threads, records, means, shapes, colors, conic, height, width, centre, clip, cut):
+    """Fills records. `shapes` holds covariances (xx, xy, yy), or their inverses where `conic`.
+
+    The support is {p^2 + q^2 <= cut}.
+    """
+    reach = cut / _SCALE  # squared half size of the outline's box per variance
     n = len(records)
     for i in range(n * t // threads, n * (t + 1) // threads):
         r = records[i]
@@ -62,7 +65,7 @@ def prepare(t, threads, records, means, shapes, colors, conic, height, width, ce
         if conic:
             det = 1.0 / det
             sxx, sxy, syy = syy * det, -sxy * det, sxx * det
-        hx, hy = math.sqrt(_REACH * sxx) + _MARGIN, math.sqrt(_REACH * syy) + _MARGIN
+        hx, hy = math.sqrt(reach * sxx) + _MARGIN, math.sqrt(reach * syy) + _MARGIN
         ux, uy = means[i, 0] - centre, means[i, 1] - centre
         right, bottom = width - 1.0, height - 1.0
         # false for NaN and infinity

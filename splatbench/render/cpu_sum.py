@@ -1,9 +1,7 @@
-"""Pixel loops of blend `sum`, forward and backward (CPU renderer, second part).
+"""Pixel loops of blend `sum`, forward and backward (CPU renderer, third part).
 
-Pixels are stored in cells of 8 x 2, one vector per channel. A column of cells is a strip; inside a strip the cells that
-a Gaussian touches are contiguous. Sixteen Gaussians at a time are planned, strip by strip: which cells the outline
-{w >= 1/255} meets, and the whitened coordinates of the first of them, formed in float64 because they are differences
-of large numbers. Down a strip p stays and q grows by the same step, so a cell costs one polynomial and no recurrence.
+For each Gaussian of a plan its cells are visited strip by strip: forward adds weighted colours to the cells of a tile,
+backward sums moments of the incoming gradient.
 """
 
 # mypy: disallow-untyped-defs=False
@@ -14,97 +12,43 @@ import math
 import numpy as np
 
 from .cpu_bins import CUT, TILE_H, TILE_W, own_tiles
+from .cpu_plan import (
+    CELL,
+    CELLS,
+    FLOATS,
+    INTS,
+    LANE_FLOATS,
+    OFFSET,
+    PITCH,
+    PLAN_FLOATS,
+    ROW,
+    STRIPS,
+    TILE_FLOATS,
+    P,
+    Q,
+    plan,
+)
 from .f32x16 import (
-    ceil,
     cell_column,
     cell_row,
-    divide,
-    floor,
     fma,
     load,
     load_rgb,
-    maximum,
-    minimum,
-    narrow,
     prefetch,
     splat,
-    splat64,
-    sqrt,
     store,
     store_rgb,
     totals,
     weight,
-    widen,
 )
 from .jit import kernel
 
-CELL = 48  # floats: sixteen of each channel
-#: Floats from strip to strip of a tile; the odd cache line keeps strips out of each other's cache sets.
-PITCH = TILE_H // 2 * CELL + 16
-TILE_FLOATS = TILE_W // 8 * PITCH
-
-STRIPS = 16  # planned at once per Gaussian
-#: Rows of a plan, per strip: base column (of 8), p and q there; and first row, number of cells.
-_OFFSET, _P, _Q, _FLOATS = 0, 1, 2, 3
-_ROW, _CELLS, _INTS = 0, 1, 2
-PLAN_FLOATS, PLAN_INTS = STRIPS * _FLOATS * 16, STRIPS * _INTS * 16
-LANE_DOUBLES, _LANE_FLOATS = 5 * 16, 5 * 16
 _TILE_END, _PLAN_END = TILE_FLOATS, TILE_FLOATS + PLAN_FLOATS
-WORK_FLOATS = _PLAN_END + _LANE_FLOATS
+WORK_FLOATS = _PLAN_END + LANE_FLOATS
 
-_REACH = np.float32(CUT * 1.0002)  # a slightly larger outline: the weight test decides
-_MARGIN = np.float32(1e-3)  # rows, against rounding of the outline
 _UNIT = 16 * math.log(2.0)
 _EVERY = 1 << 28  # more strips than any picture has
 _f32 = np.float32
-
-
-@kernel(forceinline=True)
-def _plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row1, skip, centre):
-    """Plans Gaussians ids[:m] in strips s_lo .. s_hi, rows row0 .. row1; lane i of every row is about ids[i].
-
-    Strips are counted from each Gaussian's first, after `skip`. Returns the largest number of strips left to visit.
-    """
-    strips = 0
-    for i in range(m):
-        r = records[ids[i]]
-        first = max(r.x0 >> 3, s_lo) + skip
-        ux, uy = np.float64(r.mx) - centre, np.float64(r.my) - centre
-        row = math.floor(uy)
-        doubles[i], doubles[16 + i], doubles[32 + i] = r.w11, r.w21, r.w22
-        doubles[48 + i], doubles[64 + i] = 8.0 * first - ux, row - uy
-        singles[i], singles[16 + i] = r.x0 - ux, r.x1 - ux
-        singles[32 + i], singles[48 + i] = max(r.y0, row0), min(r.y1, row1)
-        singles[64 + i] = row
-        strips = max(strips, min(r.x1 >> 3, s_hi) + 1 - first)
-    w11d, w21d, w22d = load(doubles, 0), load(doubles, 16), load(doubles, 32)
-    w11, w21, w22 = narrow(w11d), narrow(w21d), narrow(w22d)
-    leftd, aboved = load(doubles, 48), load(doubles, 64)
-    left, above = narrow(leftd), narrow(aboved)
-    x0, x1, y0, y1, row = load(singles, 0), load(singles, 16), load(singles, 32), load(singles, 48), load(singles, 64)
-    zero, reach = splat(_f32(0)), splat(_REACH)
-    inverse = divide(splat(_f32(1)), w22)
-    top = zero - divide(w21, w11) * sqrt(divide(reach, fma(w11, w11, w21 * w21)))  # dx of the outline's highest point
-    for j in range(min(strips, STRIPS)):
-        l, r = maximum(left, x0), minimum(left + _f32(7), x1)
-        du, dl = minimum(maximum(top, l), r), minimum(maximum(zero - top, l), r)
-        pu, pl = w11 * du, w11 * dl
-        up = (sqrt(maximum(reach - pu * pu, zero)) - w21 * du) * inverse - above
-        lo = (zero - sqrt(maximum(reach - pl * pl, zero)) - w21 * dl) * inverse - above
-        first = floor(maximum(row + ceil(lo - _MARGIN), y0) * _f32(0.5)) * _f32(2)
-        last = minimum(row + floor(up + _MARGIN), y1)
-        offset = minimum(maximum(floor((l + r) * _f32(0.5) - left + _f32(0.5)), zero), splat(_f32(7)))
-        dx, dy = leftd + widen(offset), aboved + widen(first - row)
-        at = j * 16 * _FLOATS
-        store(floats, at + 16 * _OFFSET, offset)
-        store(floats, at + 16 * _P, narrow(w11d * dx))
-        store(floats, at + 16 * _Q, narrow(fma(w21d, dx, w22d * dy)))
-        at = j * 16 * _INTS
-        store(ints, at + 16 * _ROW, first)
-        store(ints, at + 16 * _CELLS, floor((last - first) * _f32(0.5)) + _f32(1))
-        left = left + _f32(8)
-        leftd = leftd + splat64(8.0)
-    return strips
 
 
 @kernel(forceinline=True)
@@ -116,14 +60,14 @@ def _scatter(i, r, floats, ints, s_lo, s_hi, row0, tile):
     step, cut = w22 + w22, splat(_f32(CUT))
     down = cell_row() * w22
     for j in range(last - first + 1):
-        at = j * 16 * _INTS + i
-        cells, row = ints[at + 16 * _CELLS], ints[at + 16 * _ROW]
+        at = j * 16 * INTS + i
+        cells, row = ints[at + 16 * CELLS], ints[at + 16 * ROW]
         if cells <= 0:
             continue
-        at = j * 16 * _FLOATS + i
-        x = cell_column() - floats[at + 16 * _OFFSET]
-        p = fma(x, w11, splat(floats[at + 16 * _P]))
-        q0 = fma(x, w21, down + floats[at + 16 * _Q])
+        at = j * 16 * FLOATS + i
+        x = cell_column() - floats[at + 16 * OFFSET]
+        p = fma(x, w11, splat(floats[at + 16 * P]))
+        q0 = fma(x, w21, down + floats[at + 16 * Q])
         pp, k = p * p, splat(_f32(0))
         place = (first + j - s_lo) * PITCH + ((row - row0) >> 1) * CELL
         for _ in range(cells):
@@ -158,7 +102,7 @@ def _write_tile(tile, image, x_lo, x_hi, row0, row1, image_row0):
 def draw(t, threads, records, order, start, tiles_x, row_first, centre, work, all_ints, all_doubles, image):
     """Draws the tiles of thread t of rows row_first * TILE_H ... of the picture to `image`, float32 [h, W, 3].
 
-    work [threads, WORK_FLOATS] float32, all_ints [threads, PLAN_INTS] int32, all_doubles [threads, LANE_DOUBLES]:
+    work [threads, WORKFLOATS] float32, all_ints [threads, PLANINTS] int32, all_doubles [threads, LANE_DOUBLES]:
     scratch.
     """
     tile, floats, singles = work[t, :_TILE_END], work[t, _TILE_END:_PLAN_END], work[t, _PLAN_END:]
@@ -176,7 +120,7 @@ def draw(t, threads, records, order, start, tiles_x, row_first, centre, work, al
             ids = order[e : e + m]
             for ahead in range(e + 16, min(e + 32, start[k + 1])):
                 prefetch(records, order[ahead])
-            _plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row1, 0, centre)
+            plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row1, 0, centre, _f32(CUT))
             for i in range(m):
                 _scatter(i, records[ids[i]], floats, ints, s_lo, s_hi, row0, tile)
         _write_tile(tile, image, x_lo, x_hi, row0, row1, top)
@@ -218,14 +162,14 @@ def _gather(i, r, floats, ints, skip, cells, pitch, sums):
     down = cell_row() * w22
     a0 = a1 = a2 = up = uq = upp = upq = uqq = zero
     for j in range(min(last - first + 1, STRIPS)):
-        at = j * 16 * _INTS + i
-        left, row = ints[at + 16 * _CELLS], ints[at + 16 * _ROW]
+        at = j * 16 * INTS + i
+        left, row = ints[at + 16 * CELLS], ints[at + 16 * ROW]
         if left <= 0:
             continue
-        at = j * 16 * _FLOATS + i
-        x = cell_column() - floats[at + 16 * _OFFSET]
-        p = fma(x, w11, splat(floats[at + 16 * _P]))
-        q0 = fma(x, w21, down + floats[at + 16 * _Q])
+        at = j * 16 * FLOATS + i
+        x = cell_column() - floats[at + 16 * OFFSET]
+        p = fma(x, w11, splat(floats[at + 16 * P]))
+        q0 = fma(x, w21, down + floats[at + 16 * Q])
         pp, k, s0, sq, st = p * p, zero, zero, zero, zero
         place = (first + j) * pitch + (row >> 1) * CELL
         for _ in range(left):
@@ -297,7 +241,9 @@ def collect(t, threads, records, order, start, tiles_x, centre, conic, height, c
             moments[:] = 0
             skip, widest = 0, 1
             while skip < widest:
-                left = _plan(floats, ints, doubles, singles, records, ids, m, 0, _EVERY, 0, height - 1, skip, centre)
+                left = plan(
+                    floats, ints, doubles, singles, records, ids, m, 0, _EVERY, 0, height - 1, skip, centre, _f32(CUT)
+                )
                 widest = skip + left
                 for i in range(m):
                     _gather(i, records[ids[i]], floats, ints, skip, cells, pitch, sums)
