@@ -28,7 +28,8 @@ _OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": {
 
 def kernel_sources() -> list[Path]:
     """The files whose content decides the machine code."""
-    return [*sorted(_PACKAGE.glob("*.py")), _PACKAGE.parent / "losses.py", _PACKAGE.parent / "optim.py"]
+    losses = sorted((_PACKAGE.parent / "losses").glob("*.py"))
+    return [*sorted(_PACKAGE.glob("*.py")), *losses, _PACKAGE.parent / "optim.py"]
 
 
 @functools.cache
