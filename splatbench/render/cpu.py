@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import cpu_bins, cpu_plan, cpu_sum
-from .threads import run, thread_count
+from .threads import run, run_together, thread_count
 
 Gradients = tuple[np.ndarray, np.ndarray, np.ndarray]
 _NO_CLIP = np.zeros((0, 4), np.int32)
@@ -80,12 +80,8 @@ class SumRasterizer:
         Returns:
             [height, width, 3] float32, not clamped.
         """
-        tiles_y = -(-height // cpu_bins.TILE_H)
-        self._prepare(means, shapes, colors, height, width, centre, clip, form)
-        out = np.empty((height, width, 3), np.float32) if out is None else out
-        _require("out", out, (height, width, 3), np.float32)
-        self._saved = (*self._draw(out, 0, tiles_y, centre), centre, form == "conic", shapes.dtype, height, width)
-        return out
+        self.begin(means, shapes, colors, height, width, centre, clip, form)
+        return self.draw_rows(0, out=out)
 
     def strips(
         self,
@@ -100,17 +96,23 @@ class SumRasterizer:
         form: str = "conic",
     ) -> Iterator[tuple[int, np.ndarray]]:
         """(first row, [h, width, 3]) from top to bottom; `rows` is rounded up to whole tiles. Bits as of `forward`."""
-        self._prepare(means, shapes, colors, height, width, centre, clip, form)
-        step = max(1, -(-rows // cpu_bins.TILE_H))
-        for first in range(0, -(-height // cpu_bins.TILE_H), step):
-            row0 = first * cpu_bins.TILE_H
-            strip = np.empty((min(height - row0, step * cpu_bins.TILE_H), width, 3), np.float32)
-            self._draw(strip, first, first + -(-strip.shape[0] // cpu_bins.TILE_H), centre)
-            yield row0, strip
+        self.begin(means, shapes, colors, height, width, centre, clip, form)
+        step = max(1, -(-rows // cpu_bins.TILE_H)) * cpu_bins.TILE_H
+        for row0 in range(0, height, step):
+            yield row0, self.draw_rows(row0, min(row0 + step, height))
 
-    def _prepare(
-        self, means: Any, shapes: Any, colors: Any, height: int, width: int, centre: float, clip: Any, form: str
+    def begin(
+        self,
+        means: np.ndarray,
+        shapes: np.ndarray,
+        colors: np.ndarray,
+        height: int,
+        width: int,
+        centre: float = 0.5,
+        clip: np.ndarray | None = None,
+        form: str = "conic",
     ) -> None:
+        """Takes Gaussians for `draw_rows` and `backward_rows`; arguments as for `forward`."""
         n = len(means)
         for name, value, columns in (("means", means, 2), ("shapes", shapes, 3), ("colors", colors, 3)):
             if value.shape != (n, columns):
@@ -123,41 +125,56 @@ class SumRasterizer:
             raise ValueError(f"size: expected at least 1 x 1, got {height} x {width}")
         if clip is not None:
             _require("clip", clip, (n, 4), np.int32)
-        arrays = _plain(means, np.float32), _plain(shapes, shapes.dtype), _plain(colors, np.float32)
-        box = form == "conic", height, width, float(centre)
         self._saved = None
-        self._records = self._buffer("records", (n,), cpu_bins.RECORD)
-        run(
-            self.threads,
-            cpu_bins.prepare,
-            self._records,
-            *arrays,
-            *box,
-            _NO_CLIP if clip is None else clip,
-            cpu_bins.CUT,
+        tiles_x, tiles_y = -(-width // cpu_bins.TILE_W), -(-height // cpu_bins.TILE_H)
+        self._records, keys = self._buffer("records", (n,), cpu_bins.RECORD), self._buffer("keys", (n,), np.int32)
+        bins = self._buffer("bins", (self.threads, tiles_x * tiles_y * cpu_bins.BANDS), np.int32)
+        start = self._buffer("start", (tiles_x * tiles_y + 1,), np.int64)
+        order = self._buffer("order", (n + n // 2,), np.int32)
+        scratch = (
+            self._buffer("lanes", (self.threads, 8, 16), np.float64),
+            self._buffer("boxes", (self.threads, 5, 16), np.int32),
         )
+        arrays = _plain(means, np.float32), _plain(shapes, shapes.dtype), _plain(colors, np.float32)
+        box = form == "conic", height, width, float(centre), _NO_CLIP if clip is None else clip, cpu_bins.CUT
+        run_together(self.threads, cpu_bins.bin_all, self._records, keys, bins, order, start, *scratch, *arrays, *box)
+        if start[-1] > len(order):
+            order = self._buffer("order", (int(start[-1]),), np.int32)
+            run(self.threads, cpu_bins.fill, self._records, keys, bins, width, order)
+        self._saved = order, start, float(centre), form == "conic", shapes.dtype, height, width
 
-    def _draw(
-        self, out: np.ndarray, row_first: int, row_last: int, centre: float
-    ) -> tuple[np.ndarray, np.ndarray, int]:
-        tiles_x = -(-out.shape[1] // cpu_bins.TILE_W)
-        tiles = tiles_x * (row_last - row_first)
-        bins = self._buffer("bins", (self.threads, tiles * cpu_bins.BANDS), np.int32)
-        start = self._buffer("start", (tiles + 1,), np.int64)
-        part = self._records, tiles_x, row_first, row_last, bins
-        run(self.threads, cpu_bins.count, *part)
-        order = self._buffer("order", (cpu_bins.offsets(bins, start),), np.int32)
-        run(self.threads, cpu_bins.fill, *part, order)
-        place = tiles_x, row_first, float(centre)
-        run(self.threads, cpu_sum.draw, self._records, order, start, *place, *self._scratch(), out)
-        return order, start, tiles_x
+    def _window(self, row0: int, row1: int | None) -> tuple[np.ndarray, int, int]:
+        """(offsets of the tiles of rows row0 .. row1 - 1, first row of tiles, row1)."""
+        if self._saved is None:
+            raise RuntimeError("rows and gradients need a `begin` or `forward` before them")
+        _, start, _, _, _, height, width = self._saved
+        row1 = height if row1 is None else row1
+        if not 0 <= row0 < row1 <= height or row0 % cpu_bins.TILE_H or (row1 % cpu_bins.TILE_H and row1 < height):
+            raise ValueError(f"rows {row0} to {row1}: expected multiples of {cpu_bins.TILE_H}, or the end {height}")
+        tiles_x, first = -(-width // cpu_bins.TILE_W), row0 // cpu_bins.TILE_H
+        return start[first * tiles_x : -(-row1 // cpu_bins.TILE_H) * tiles_x + 1], first, row1
+
+    def draw_rows(self, row0: int, row1: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
+        """Rows row0 .. row1 - 1 of the picture (default: to its end).
+
+        Args:
+            row0, row1: multiples of 256, or the end of the picture.
+            out: [row1 - row0, width, 3] float32, written and returned; made if None.
+        """
+        start, first, row1 = self._window(row0, row1)
+        order, _, centre, _, _, _, width = self._saved
+        shape = row1 - row0, width, 3
+        out = np.empty(shape, np.float32) if out is None else out
+        _require("out", out, shape, np.float32)
+        run(self.threads, cpu_sum.draw, self._records, order, start, first, centre, *self._scratch(), out)
+        return out
 
     def _scratch(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         pitch = -(-cpu_sum.WORK_FLOATS // 16) * 16
         return (
             self._buffer("work", (self.threads, pitch), np.float32),
             self._buffer("ints", (self.threads, cpu_plan.PLAN_INTS), np.int32),
-            self._buffer("doubles", (self.threads, cpu_plan.LANE_DOUBLES), np.float64),
+            self._buffer("doubles", (self.threads, cpu_sum.DOUBLES), np.float64),
         )
 
     def backward(self, grad: np.ndarray, out: Gradients | None = None) -> Gradients:
@@ -171,20 +188,39 @@ class SumRasterizer:
             (means [N, 2] float32, shapes [N, 3] in the type of the shapes, colours [N, 3] float32). The off-diagonal
             element of a shape is one parameter: its gradient is the true derivative.
         """
-        if self._saved is None:
-            raise RuntimeError("backward needs a forward before it")
-        order, start, tiles_x, centre, conic, dtype, height, width = self._saved
-        if grad.shape != (height, width, 3):
-            raise ValueError(f"grad: expected shape {(height, width, 3)}, got {grad.shape}")
-        n = len(self._records)
         if out is None:
-            out = np.zeros((n, 2), np.float32), np.zeros((n, 3), dtype), np.zeros((n, 3), np.float32)
+            out = self.zero_gradients()
         else:
-            for array, columns, kind in zip(out, (2, 3, 3), (np.float32, dtype, np.float32), strict=True):
-                _require("out", array, (n, columns), kind)
+            self._require_gradients(out)
+            for array in out:
                 array.fill(0)
-        cells = self._buffer("cells", (-(-width // 8) * ((height + 1) // 2 * cpu_plan.CELL + 16),), np.float32)
-        run(self.threads, cpu_sum.read_gradient, _plain(grad, np.float32), cells)
-        place = tiles_x, float(centre), conic, height
-        run(self.threads, cpu_sum.collect, self._records, order, start, *place, cells, *self._scratch(), out)
+        self.backward_rows(0, grad, out)
         return out
+
+    def zero_gradients(self) -> Gradients:
+        """Arrays for `backward_rows` to add to."""
+        self._window(0, None)
+        n = len(self._records)
+        return np.zeros((n, 2), np.float32), np.zeros((n, 3), self._saved[4]), np.zeros((n, 3), np.float32)
+
+    def _require_gradients(self, out: Gradients) -> None:
+        self._window(0, None)
+        for array, columns, kind in zip(out, (2, 3, 3), (np.float32, self._saved[4], np.float32), strict=True):
+            _require("out", array, (len(self._records), columns), kind)
+
+    def backward_rows(self, row0: int, grad: np.ndarray, out: Gradients) -> None:
+        """Adds to `out` the gradients that come from rows row0 ... of the picture of the last `begin` or `forward`.
+
+        Args:
+            row0: a multiple of 256.
+            grad: [h, width, 3] float32, dL/dpicture of these rows; h a multiple of 256, or to the end of the picture.
+            out: arrays like those of `zero_gradients`.
+        """
+        start, first, row1 = self._window(row0, row0 + len(grad))
+        order, _, centre, conic, _, _, width = self._saved
+        if grad.shape != (row1 - row0, width, 3):
+            raise ValueError(f"grad: expected shape {(row1 - row0, width, 3)}, got {grad.shape}")
+        self._require_gradients(out)
+        cells = self._buffer("cells", (-(-width // 8) * ((len(grad) + 1) // 2 * cpu_plan.CELL + 16),), np.float32)
+        place = first, centre, conic, _plain(grad, np.float32), cells
+        run_together(self.threads, cpu_sum.collect, self._records, order, start, *place, *self._scratch(), out)

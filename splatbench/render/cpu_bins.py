@@ -17,6 +17,7 @@ import math
 
 import numpy as np
 
+from .barrier import meet
 from .jit import kernel
 
 #: Pixels of a tile: the unit of work of one thread, small enough for the second-level cache.
@@ -31,6 +32,7 @@ CUT = math.log2(255.0) / 8
 #: Covariances with det S <= DEGENERATE Sxx Syy are dropped: rounding has eaten the thin axis (ratio 1 : 2e6).
 DEGENERATE = 1e-12
 _SCALE = math.log2(math.e) / 16  # 8 (p^2 + q^2) = log2(e) / 2 d^T S^-1 d
+_NONE, _MANY = -1, -2
 _MARGIN = 1e-4  # of that box, in pixels: the weight test decides, rounding must not
 
 #: What the pixel loops need of one Gaussian, in one cache line. x0 .. y1: box of pixels, inclusive; x0 > x1 where
@@ -50,89 +52,119 @@ def _determinant(a, b, c):
 
 
 @kernel
-def prepare(t, threads, records, means, shapes, colors, conic, height, width, centre, clip, cut):
-    """Fills records. `shapes` holds covariances (xx, xy, yy), or their inverses where `conic`.
+def _invert(lanes):
+    """Sixteen conics lanes[:3] to covariances; their determinants to lanes[5]."""
+    for i in range(16):
+        a, b, c = lanes[0, i], lanes[1, i], lanes[2, i]
+        det = 1.0 / _determinant(a, b, c)
+        lanes[0, i], lanes[1, i], lanes[2, i], lanes[5, i] = c * det, -b * det, a * det, det
 
-    The support is {p^2 + q^2 <= cut}.
+
+@kernel
+def _measure(lanes):
+    """Determinants of sixteen covariances lanes[:3] to lanes[5]."""
+    for i in range(16):
+        lanes[5, i] = _determinant(lanes[0, i], lanes[1, i], lanes[2, i])
+
+
+@kernel
+def _solve(lanes, ints, right, bottom, reach):
+    """Sixteen Gaussians at once.
+
+    In: lanes[:3] covariance, lanes[3:5] mean less `centre`, lanes[5] determinant. Out: lanes[5:8] w11, w21, w22;
+    ints[:4] box x0, x1, y0, y1, ints[4] whether the Gaussian is seen.
     """
-    reach = cut / _SCALE  # squared half size of the outline's box per variance
-    n = len(records)
-    for i in range(n * t // threads, n * (t + 1) // threads):
-        r = records[i]
-        sxx, sxy, syy = np.float64(shapes[i, 0]), np.float64(shapes[i, 1]), np.float64(shapes[i, 2])
-        det = _determinant(sxx, sxy, syy)
+    for i in range(16):
+        sxx, sxy, syy, ux, uy, det = lanes[0, i], lanes[1, i], lanes[2, i], lanes[3, i], lanes[4, i], lanes[5, i]
         solid = (sxx > 0) & (det > DEGENERATE * sxx * syy)
-        if conic:
-            det = 1.0 / det
-            sxx, sxy, syy = syy * det, -sxy * det, sxx * det
         hx, hy = math.sqrt(reach * sxx) + _MARGIN, math.sqrt(reach * syy) + _MARGIN
-        ux, uy = means[i, 0] - centre, means[i, 1] - centre
-        right, bottom = width - 1.0, height - 1.0
         # false for NaN and infinity
         seen = solid & (ux - hx <= right) & (ux + hx >= 0) & (uy - hy <= bottom) & (uy + hy >= 0)
-        r.x0, r.x1, r.y0, r.y1 = TILE_W, 0, 0, 0  # in no tile
-        if not seen:
-            continue
-        x0, x1 = int(max(np.ceil(ux - hx), 0.0)), int(min(np.floor(ux + hx), right))
-        y0, y1 = int(max(np.ceil(uy - hy), 0.0)), int(min(np.floor(uy + hy), bottom))
-        if clip.shape[0] > 0:
-            x0, x1 = max(x0, clip[i, 0]), min(x1, clip[i, 1] - 1)
-            y0, y1 = max(y0, clip[i, 2]), min(y1, clip[i, 3] - 1)
-        if x0 > x1 or y0 > y1:
-            continue
-        sd = math.sqrt(det)
+        left, top, sd = ux - hx, uy - hy, math.sqrt(det)
         inverse = math.sqrt(_SCALE) / (math.sqrt(sxx) * sd)
-        r.w11, r.w21, r.w22 = sd * inverse, -sxy * inverse, sxx * inverse
-        r.mx, r.my = means[i, 0], means[i, 1]
-        r.c0, r.c1, r.c2 = colors[i, 0], colors[i, 1], colors[i, 2]
-        r.x0, r.x1, r.y0, r.y1 = x0, x1, y0, y1
+        lanes[5, i], lanes[6, i], lanes[7, i] = sd * inverse, -sxy * inverse, sxx * inverse
+        # conversions of what is not seen may overflow: they must not happen
+        ints[0, i] = np.int32(np.ceil(left) if seen & (left > 0) else 0.0)
+        ints[1, i] = np.int32(np.floor(ux + hx) if seen & (ux + hx < right) else right)
+        ints[2, i] = np.int32(np.ceil(top) if seen & (top > 0) else 0.0)
+        ints[3, i] = np.int32(np.floor(uy + hy) if seen & (uy + hy < bottom) else bottom)
+        ints[4, i] = seen
+
+
+@kernel(forceinline=True)
+def _visit(r, tiles_x, places, order, i, writing):
+    """Counts Gaussian i in the bins that it touches or, where `writing`, puts it to their next places."""
+    ty = r.y0 >> _H_BITS
+    while ty <= r.y1 >> _H_BITS:
+        band = ty * tiles_x * BANDS + (max(r.y0 - (ty << _H_BITS), 0) >> _BAND_BITS)
+        for tx in range(r.x0 >> _W_BITS, (r.x1 >> _W_BITS) + 1):
+            k = band + tx * BANDS
+            if writing:
+                order[places[k]] = i
+            places[k] += 1
+        ty += 1
 
 
 @kernel
-def count(t, threads, records, tiles_x, row_first, row_last, all_bins):
-    """Counts this thread's records in each bin (tile, band of rows) of the tile rows row_first .. row_last - 1.
-
-    all_bins: [threads, tiles * BANDS] int32.
-    """
-    n, bins = len(records), all_bins[t]
+def _prepare(
+    t, threads, records, keys, bins, lane, box, means, shapes, colors, conic, height, width, centre, clip, cut
+):
+    """Fills this thread's records and keys, and counts them in its bins."""
+    reach = cut / _SCALE  # squared half size of the outline's box per variance
+    n, tiles_x = len(records), (width + TILE_W - 1) // TILE_W
     bins[:] = 0
-    base = row_first * tiles_x * BANDS
-    for i in range(n * t // threads, n * (t + 1) // threads):
-        r = records[i]
-        ty, x0, x1 = max(r.y0 >> _H_BITS, row_first), r.x0 >> _W_BITS, r.x1 >> _W_BITS
-        while ty < row_last and ty <= r.y1 >> _H_BITS:
-            band = ty * tiles_x * BANDS - base + (max(r.y0 - (ty << _H_BITS), 0) >> _BAND_BITS)
-            tx = x0
-            while tx <= x1:
-                bins[band + tx * BANDS] += 1
-                tx += 1
-            ty += 1
+    for first in range(n * t // threads, n * (t + 1) // threads, 16):
+        m = min(16, n * (t + 1) // threads - first)
+        for i in range(m):
+            k = first + i
+            lane[0, i], lane[1, i], lane[2, i] = shapes[k, 0], shapes[k, 1], shapes[k, 2]
+            lane[3, i], lane[4, i] = means[k, 0] - centre, means[k, 1] - centre
+        if conic:
+            _invert(lane)
+        else:
+            _measure(lane)
+        _solve(lane, box, width - 1.0, height - 1.0, reach)
+        for i in range(m):
+            k = first + i
+            r = records[k]
+            x0, x1, y0, y1 = box[0, i], box[1, i], box[2, i], box[3, i]
+            if clip.shape[0] > 0:
+                x0, x1 = max(x0, clip[k, 0]), min(x1, clip[k, 1] - 1)
+                y0, y1 = max(y0, clip[k, 2]), min(y1, clip[k, 3] - 1)
+            if (box[4, i] == 0) | (x0 > x1) | (y0 > y1):
+                r.x0, r.x1, r.y0, r.y1 = TILE_W, 0, TILE_H, 0
+                keys[k] = _NONE
+                continue
+            r.w11, r.w21, r.w22 = lane[5, i], lane[6, i], lane[7, i]
+            r.mx, r.my = means[k, 0], means[k, 1]
+            r.c0, r.c1, r.c2 = colors[k, 0], colors[k, 1], colors[k, 2]
+            r.x0, r.x1, r.y0, r.y1 = x0, x1, y0, y1
+            if (x0 >> _W_BITS == x1 >> _W_BITS) & (y0 >> _H_BITS == y1 >> _H_BITS):
+                row = y0 >> _H_BITS
+                key = (row * tiles_x + (x0 >> _W_BITS)) * BANDS + ((y0 - (row << _H_BITS)) >> _BAND_BITS)
+                keys[k] = key
+                bins[key] += 1
+            else:
+                keys[k] = _MANY
+                _visit(r, tiles_x, bins, keys, k, False)
 
 
 @kernel
-def fill(t, threads, records, tiles_x, row_first, row_last, all_bins, order):
-    """The same walk as `count`, writing each Gaussian to the next place of its bins."""
-    n, bins = len(records), all_bins[t]
-    base = row_first * tiles_x * BANDS
+def fill(t, threads, records, keys, all_bins, width, order):
+    """Writes each Gaussian to the next places of its bins, which are used up by that."""
+    n, bins, tiles_x = len(records), all_bins[t], (width + TILE_W - 1) // TILE_W
     for i in range(n * t // threads, n * (t + 1) // threads):
-        r = records[i]
-        ty, x0, x1 = max(r.y0 >> _H_BITS, row_first), r.x0 >> _W_BITS, r.x1 >> _W_BITS
-        while ty < row_last and ty <= r.y1 >> _H_BITS:
-            band = ty * tiles_x * BANDS - base + (max(r.y0 - (ty << _H_BITS), 0) >> _BAND_BITS)
-            tx = x0
-            while tx <= x1:
-                order[bins[band + tx * BANDS]] = i
-                bins[band + tx * BANDS] += 1
-                tx += 1
-            ty += 1
+        key = keys[i]
+        if key >= 0:
+            order[bins[key]] = i
+            bins[key] += 1
+        elif key == _MANY:
+            _visit(records[i], tiles_x, bins, order, i, True)
 
 
 @kernel
-def offsets(bins, start):
-    """Turns counts into places: by bin, then by thread, so that the order does not depend on the number of threads.
-
-    start [tiles + 1]: first entry of each tile. Returns the number of entries.
-    """
+def _offsets(bins, start):
+    """Turns counts into places: by bin, then by thread, so that the order does not depend on the number of threads."""
     total = 0
     for k in range(bins.shape[1]):
         if k % BANDS == 0:
@@ -140,17 +172,66 @@ def offsets(bins, start):
         for t in range(bins.shape[0]):
             bins[t, k], total = total, total + bins[t, k]
     start[-1] = total
-    return total
+
+
+@kernel
+def bin_all(
+    t,
+    threads,
+    counter,
+    records,
+    keys,
+    bins,
+    order,
+    start,
+    lanes,
+    boxes,
+    means,
+    shapes,
+    colors,
+    conic,
+    height,
+    width,
+    centre,
+    clip,
+    cut,
+):
+    """Fills records, and the lists of the tiles.
+
+    A Gaussian is visible where p^2 + q^2 <= cut, inside its `clip` if there is one.
+
+    Args:
+        records: [N] RECORD.
+        keys: [N] int32: the bin of a Gaussian that touches one tile, _NONE of one that is not seen, else _MANY.
+        bins: [threads, tiles * BANDS] int32, a bin being a band of rows of a tile.
+        order: int32: the Gaussians of each tile, from band to band, in a band by index. Left alone if it is too short:
+            start[-1] tells the length that is needed, and `fill` does the rest.
+        start: [tiles + 1] int64: first entry of each tile.
+        lanes, boxes: [threads, 8, 16] float64, [threads, 5, 16] int32: scratch.
+        shapes: covariances (xx, xy, yy), or their inverses where `conic`.
+    """
+    picture = height, width, centre, clip, cut
+    _prepare(t, threads, records, keys, bins[t], lanes[t], boxes[t], means, shapes, colors, conic, *picture)
+    if not meet(counter, threads, 1):
+        return
+    if t == 0:
+        _offsets(bins, start)
+    if meet(counter, threads, 2) and start[-1] <= len(order):
+        fill(t, threads, records, keys, bins, width, order)
 
 
 @kernel
 def own_tiles(start, t, threads):
-    """Tiles [a, b) of thread t: a fixed split by entries, so that a thread keeps meeting the same pixels."""
-    tiles = len(start) - 1
+    """Tiles [a, b) of thread t: a fixed split by entries, so that a thread keeps meeting the same pixels.
+
+    start: offsets of consecutive tiles, and the end.
+    """
+    tiles, base = len(start) - 1, start[0]
+    whole = start[tiles] - base
     a = 0
-    while a < tiles and (start[a] + start[a + 1]) * threads < 2 * start[tiles] * t:
+    while a < tiles and (start[a] + start[a + 1] - 2 * base) * threads < 2 * whole * t:
         a += 1
     b = a
-    while b < tiles and (start[b] + start[b + 1]) * threads < 2 * start[tiles] * (t + 1):
+    while b < tiles and (start[b] + start[b + 1] - 2 * base) * threads < 2 * whole * (t + 1):
         b += 1
     return a, tiles if t == threads - 1 else b

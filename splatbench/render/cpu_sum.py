@@ -11,12 +11,14 @@ import math
 
 import numpy as np
 
+from .barrier import meet
 from .cpu_bins import CUT, TILE_H, TILE_W, own_tiles
 from .cpu_plan import (
     CELL,
     CELLS,
     FLOATS,
     INTS,
+    LANE_DOUBLES,
     LANE_FLOATS,
     OFFSET,
     PITCH,
@@ -45,10 +47,12 @@ from .jit import kernel
 
 _TILE_END, _PLAN_END = TILE_FLOATS, TILE_FLOATS + PLAN_FLOATS
 WORK_FLOATS = _PLAN_END + LANE_FLOATS
+DOUBLES = LANE_DOUBLES + 16 * 8  # of the plan, and the moments of sixteen Gaussians
 
 _UNIT = 16 * math.log(2.0)
 _EVERY = 1 << 28  # more strips than any picture has
 _f32 = np.float32
+_CUT = np.float32(CUT)
 
 
 @kernel(forceinline=True)
@@ -57,7 +61,7 @@ def _scatter(i, r, floats, ints, s_lo, s_hi, row0, tile):
     first, last = max(r.x0 >> 3, s_lo), min(r.x1 >> 3, s_hi)
     w11, w21, w22 = splat(r.w11), splat(r.w21), splat(r.w22)
     c0, c1, c2 = splat(r.c0), splat(r.c1), splat(r.c2)
-    step, cut = w22 + w22, splat(_f32(CUT))
+    step, cut = w22 + w22, splat(_CUT)
     down = cell_row() * w22
     for j in range(last - first + 1):
         at = j * 16 * INTS + i
@@ -99,16 +103,17 @@ def _write_tile(tile, image, x_lo, x_hi, row0, row1, image_row0):
 
 
 @kernel
-def draw(t, threads, records, order, start, tiles_x, row_first, centre, work, all_ints, all_doubles, image):
+def draw(t, threads, records, order, start, row_first, centre, work, all_ints, all_doubles, image):
     """Draws the tiles of thread t of rows row_first * TILE_H ... of the picture to `image`, float32 [h, W, 3].
 
-    work [threads, WORKFLOATS] float32, all_ints [threads, PLANINTS] int32, all_doubles [threads, LANE_DOUBLES]:
-    scratch.
+    start: offsets in `order` of the tiles of these rows, and the end.
+    work [threads, WORK_FLOATS] float32, all_ints [threads, PLAN_INTS] int32, all_doubles [threads,
+    DOUBLES]: scratch.
     """
     tile, floats, singles = work[t, :_TILE_END], work[t, _TILE_END:_PLAN_END], work[t, _PLAN_END:]
-    ints, doubles = all_ints[t], all_doubles[t]
+    ints, doubles = all_ints[t], all_doubles[t, :LANE_DOUBLES]
     height, width, _ = image.shape
-    top = row_first * TILE_H
+    tiles_x, top = (width + TILE_W - 1) // TILE_W, row_first * TILE_H
     a, b = own_tiles(start, t, threads)
     for k in range(a, b):
         row0, x_lo = top + k // tiles_x * TILE_H, k % tiles_x * TILE_W
@@ -120,14 +125,14 @@ def draw(t, threads, records, order, start, tiles_x, row_first, centre, work, al
             ids = order[e : e + m]
             for ahead in range(e + 16, min(e + 32, start[k + 1])):
                 prefetch(records, order[ahead])
-            plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row1, 0, centre, _f32(CUT))
+            plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row1, 0, centre, _CUT)
             for i in range(m):
                 _scatter(i, records[ids[i]], floats, ints, s_lo, s_hi, row0, tile)
         _write_tile(tile, image, x_lo, x_hi, row0, row1, top)
 
 
 @kernel
-def read_gradient(t, threads, grad, cells):
+def _read_gradient(t, threads, grad, cells):
     """grad [H, W, 3] to strips of cells, zero outside the image."""
     height, width, _ = grad.shape
     pairs = (height + 1) // 2
@@ -150,15 +155,17 @@ def read_gradient(t, threads, grad, cells):
 
 
 @kernel(forceinline=True)
-def _gather(i, r, floats, ints, skip, cells, pitch, sums):
+def _gather(i, r, floats, ints, skip, row0, cells, pitch, sums):
     """Sums over the pairs of one Gaussian, lane i of the plan, in at most STRIPS strips after `skip`.
+
+    cells: rows row0 ... of dL/dpicture.
 
     With G = dL/dpixel, u = w (G . colour): sums[:8] = sum of u p, u q, u p^2, u p q, u q^2, w G (three channels).
     """
     first, last = (r.x0 >> 3) + skip, r.x1 >> 3
     w11, w21, w22 = splat(r.w11), splat(r.w21), splat(r.w22)
     c0, c1, c2 = splat(r.c0), splat(r.c1), splat(r.c2)
-    step, cut, zero = w22 + w22, splat(_f32(CUT)), splat(_f32(0))
+    step, cut, zero = w22 + w22, splat(_CUT), splat(_f32(0))
     down = cell_row() * w22
     a0 = a1 = a2 = up = uq = upp = upq = uqq = zero
     for j in range(min(last - first + 1, STRIPS)):
@@ -171,7 +178,7 @@ def _gather(i, r, floats, ints, skip, cells, pitch, sums):
         p = fma(x, w11, splat(floats[at + 16 * P]))
         q0 = fma(x, w21, down + floats[at + 16 * Q])
         pp, k, s0, sq, st = p * p, zero, zero, zero, zero
-        place = (first + j) * pitch + (row >> 1) * CELL
+        place = (first + j) * pitch + ((row - row0) >> 1) * CELL
         for _ in range(left):
             q = fma(k, step, q0)
             t = fma(q, q, pp)
@@ -187,52 +194,90 @@ def _gather(i, r, floats, ints, skip, cells, pitch, sums):
     store(sums, 0, totals(up, uq, upp, upq, uqq, a0, a1, a2))
 
 
-@kernel(forceinline=True)
-def differentiate(r, conic, s, n, grad_means, grad_shapes, grad_colors):
-    """From the sums s of `_gather` to the gradients of Gaussian n, which are added to.
-
-    t = p^2 + q^2 enters as 2^(-8 t), and d^T S^-1 d = 16 ln 2 t: with W = [[w11, 0], [w21, w22]] the gradient of the
-    mean is 16 ln 2 W^T sum(u (p, q)), that of S is 1/2 (16 ln 2)^2 W^T R W with R = sum(u (p, q) (p, q)^T), and that
-    of S^-1 is -1/2 W^-1 R W^-T. The off-diagonal element is one parameter and stands twice in the matrix.
-    """
-    grad_means[n, 0] += _UNIT * (r.w11 * s[0] + r.w21 * s[1])
-    grad_means[n, 1] += _UNIT * r.w22 * s[1]
-    if conic:
-        slope = r.w21 / r.w11
-        grad_shapes[n, 0] -= 0.5 * s[2] / (r.w11 * r.w11)
-        grad_shapes[n, 1] -= (s[3] - slope * s[2]) / (r.w11 * r.w22)
-        grad_shapes[n, 2] -= 0.5 * (s[4] - 2 * slope * s[3] + slope * slope * s[2]) / (r.w22 * r.w22)
-    else:
-        h = 0.5 * _UNIT * _UNIT
-        grad_shapes[n, 0] += h * (r.w11 * r.w11 * s[2] + 2 * r.w11 * r.w21 * s[3] + r.w21 * r.w21 * s[4])
-        grad_shapes[n, 1] += 2 * h * r.w22 * (r.w11 * s[3] + r.w21 * s[4])
-        grad_shapes[n, 2] += h * r.w22 * r.w22 * s[4]
-    for c in range(3):
-        grad_colors[n, c] += s[5 + c]
+@kernel
+def _differentiate_conics(white, s):
+    for i in range(16):
+        w11, w21, w22, pp, pq, qq = white[i], white[16 + i], white[32 + i], s[2, i], s[3, i], s[4, i]
+        s[0, i], s[1, i] = _UNIT * (w11 * s[0, i] + w21 * s[1, i]), _UNIT * w22 * s[1, i]
+        inverse = 1.0 / (w11 * w22)
+        a, b = w22 * inverse, w11 * inverse  # 1 / w11, 1 / w22
+        slope = w21 * a
+        s[2, i], s[3, i] = -0.5 * a * a * pp, (slope * pp - pq) * inverse
+        s[4, i] = -0.5 * b * b * (qq - 2 * slope * pq + slope * slope * pp)
 
 
 @kernel
-def collect(t, threads, records, order, start, tiles_x, centre, conic, height, cells, work, all_ints, all_doubles, out):
-    """Gradients of the Gaussians whose first pixel is in a tile of thread t: each is summed by one thread alone.
+def _differentiate_covariances(white, s):
+    for i in range(16):
+        w11, w21, w22, pp, pq, qq = white[i], white[16 + i], white[32 + i], s[2, i], s[3, i], s[4, i]
+        s[0, i], s[1, i] = _UNIT * (w11 * s[0, i] + w21 * s[1, i]), _UNIT * w22 * s[1, i]
+        h = 0.5 * _UNIT * _UNIT
+        s[2, i] = h * (w11 * w11 * pp + 2 * w11 * w21 * pq + w21 * w21 * qq)
+        s[3, i] = 2 * h * w22 * (w11 * pq + w21 * qq)
+        s[4, i] = h * w22 * w22 * qq
 
-    out: gradients (means [N, 2], shapes [N, 3], colours [N, 3]), zero on entry. Scratch as for `draw`.
+
+@kernel
+def differentiate(ids, m, white, conic, s, out):
+    """Adds the gradients of Gaussians ids[:m] to `out`, from the sums s [8, 16] float64 of `_gather`, a lane each.
+
+    white: w11, w21, w22, sixteen each. t = p^2 + q^2 enters as 2^(-8 t), and d^T S^-1 d = 16 ln 2 t: with
+    W = [[w11, 0], [w21, w22]] the gradient of the mean is 16 ln 2 W^T sum(u (p, q)), that of S is
+    1/2 (16 ln 2)^2 W^T R W with R = sum(u (p, q) (p, q)^T), and that of S^-1 is -1/2 W^-1 R W^-T. The off-diagonal
+    element is one parameter and stands twice in the matrix. `s` is used up.
     """
-    sums, floats, singles = work[t, :16], work[t, _TILE_END:_PLAN_END], work[t, _PLAN_END:]
-    ints, doubles = all_ints[t], all_doubles[t]
+    if conic:
+        _differentiate_conics(white, s)
+    else:
+        _differentiate_covariances(white, s)
     grad_means, grad_shapes, grad_colors = out
-    pitch = (height + 1) // 2 * CELL + 16
-    ids, moments = np.empty(16, np.int32), np.zeros((16, 8), np.float64)
+    for i in range(m):
+        n = ids[i]
+        grad_means[n, 0] += s[0, i]
+        grad_means[n, 1] += s[1, i]
+        for c in range(3):
+            grad_shapes[n, c] += s[2 + c, i]
+            grad_colors[n, c] += s[5 + c, i]
+
+
+@kernel
+def collect(
+    t, threads, counter, records, order, start, row_first, centre, conic, grad, cells, work, all_ints, all_doubles, out
+):
+    """Adds the gradients that come from a window of the picture, rows row_first * TILE_H ...
+
+    A Gaussian belongs to the tile of its first pixel in the window, and is summed by the thread of this tile alone.
+
+    Args:
+        start: offsets in `order` of the tiles of the window, and the end.
+        grad: [h, W, 3] float32, dL/dpicture of these rows.
+        cells: float32, room for `grad` in cells.
+        work, all_ints, all_doubles: scratch as for `draw`.
+        out: gradients (means [N, 2], shapes [N, 3], colours [N, 3]).
+    """
+    height, width, _ = grad.shape
+    _read_gradient(t, threads, grad, cells)
+    if not meet(counter, threads, 1):
+        return
+    sums, floats, singles = work[t, :16], work[t, _TILE_END:_PLAN_END], work[t, _PLAN_END:]
+    ints, doubles = all_ints[t], all_doubles[t, :LANE_DOUBLES]
+    moments = all_doubles[t, LANE_DOUBLES:].reshape(8, 16)
+    grad_means, grad_shapes, grad_colors = out
+    tiles_x, row0, pitch = (width + TILE_W - 1) // TILE_W, row_first * TILE_H, (height + 1) // 2 * CELL + 16
+    row1 = row0 + height - 1
+    ids = np.empty(16, np.int32)
     a, b = own_tiles(start, t, threads)
-    for tile in range(a, b):
+    for k in range(a, b):
+        tile_y, tile_x = row_first + k // tiles_x, k % tiles_x
         m = 0
-        for e in range(start[tile], start[tile + 1]):
+        for e in range(start[k], start[k + 1]):
             n = order[e]
-            if e + 16 < start[tile + 1]:
+            if e + 16 < start[k + 1]:
                 prefetch(records, order[e + 16])
-            if records[n].y0 // TILE_H * tiles_x + records[n].x0 // TILE_W == tile:
+            if max(records[n].y0, row0) // TILE_H == tile_y and records[n].x0 // TILE_W == tile_x:
                 ids[m] = n
                 m += 1
-            if m < 16 and e + 1 < start[tile + 1]:
+            if m < 16 and e + 1 < start[k + 1]:
                 continue
             for i in range(m):
                 prefetch(grad_means, ids[i])
@@ -241,15 +286,12 @@ def collect(t, threads, records, order, start, tiles_x, centre, conic, height, c
             moments[:] = 0
             skip, widest = 0, 1
             while skip < widest:
-                left = plan(
-                    floats, ints, doubles, singles, records, ids, m, 0, _EVERY, 0, height - 1, skip, centre, _f32(CUT)
-                )
+                left = plan(floats, ints, doubles, singles, records, ids, m, 0, _EVERY, row0, row1, skip, centre, _CUT)
                 widest = skip + left
                 for i in range(m):
-                    _gather(i, records[ids[i]], floats, ints, skip, cells, pitch, sums)
-                    for k in range(8):
-                        moments[i, k] += sums[k]
+                    _gather(i, records[ids[i]], floats, ints, skip, row0, cells, pitch, sums)
+                    for c in range(8):
+                        moments[c, i] += sums[c]
                 skip += STRIPS
-            for i in range(m):
-                differentiate(records[ids[i]], conic, moments[i], ids[i], grad_means, grad_shapes, grad_colors)
+            differentiate(ids, m, doubles, conic, moments, out)
             m = 0

@@ -168,12 +168,18 @@ def _gather_tiles(t, threads, records, tiles, lists, grad, sums):
 @kernel
 def _add_tiles(records, lists, sums, out):
     """Adds the gradients from overfull tiles, tile by tile in fixed order."""
-    grad_means, grad_covariances, grad_colors = out
+    ids, white, moments = np.empty(16, np.int32), np.empty(48), np.empty((8, 16))
     for k in range(len(lists)):
+        m = 0
         for i in range(CAP):
-            n = lists[k, i]
-            if records[n].x0 <= records[n].x1:
-                differentiate(records[n], False, sums[k, i], n, grad_means, grad_covariances, grad_colors)
+            r = records[lists[k, i]]
+            if r.x0 <= r.x1:
+                ids[m], white[m], white[16 + m], white[32 + m] = lists[k, i], r.w11, r.w21, r.w22
+                moments[:, m] = sums[k, i]
+                m += 1
+            if m == 16 or i == CAP - 1:
+                differentiate(ids, m, white, False, moments, out)
+                m = 0
 
 
 class CompatRasterizer(SumRasterizer):
