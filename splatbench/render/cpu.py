@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import cpu_bins, cpu_plan, cpu_sum
-from .threads import run, run_together, thread_count
+from .threads import run_shared, thread_count
 
 Gradients = tuple[np.ndarray, np.ndarray, np.ndarray]
 _NO_CLIP = np.zeros((0, 4), np.int32)
+
+
+class _Scene(NamedTuple):
+    """What `begin` leaves for drawing and for gradients."""
+
+    records: np.ndarray
+    order: np.ndarray
+    start: np.ndarray
+    centre: float
+    conic: bool
+    dtype: Any
+    height: int
+    width: int
 
 
 def _plain(value: np.ndarray, dtype: Any) -> np.ndarray:
@@ -40,7 +53,7 @@ class SumRasterizer:
     def __init__(self, threads: int | None = None) -> None:
         self.threads = thread_count(threads)
         self._buffers: dict[str, np.ndarray] = {}
-        self._saved: tuple[Any, ...] | None = None
+        self._begun: _Scene | None = None
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Uninitialised memory of at least this many elements, kept under a name, aligned to cache lines."""
@@ -125,34 +138,37 @@ class SumRasterizer:
             raise ValueError(f"size: expected at least 1 x 1, got {height} x {width}")
         if clip is not None:
             _require("clip", clip, (n, 4), np.int32)
-        self._saved = None
+        self._begun = None
         tiles_x, tiles_y = -(-width // cpu_bins.TILE_W), -(-height // cpu_bins.TILE_H)
-        self._records, keys = self._buffer("records", (n,), cpu_bins.RECORD), self._buffer("keys", (n,), np.int32)
+        records, keys = self._buffer("records", (n,), cpu_bins.RECORD), self._buffer("keys", (n,), np.int32)
         bins = self._buffer("bins", (self.threads, tiles_x * tiles_y * cpu_bins.BANDS), np.int32)
-        start = self._buffer("start", (tiles_x * tiles_y + 1,), np.int64)
         order = self._buffer("order", (n + n // 2,), np.int32)
-        scratch = (
-            self._buffer("lanes", (self.threads, 8, 16), np.float64),
-            self._buffer("boxes", (self.threads, 5, 16), np.int32),
-        )
+        start = self._buffer("start", (tiles_x * tiles_y + 1,), np.int64)
+        lanes = self._buffer("lanes", (self.threads, 8, 16), np.float64)
+        boxes = self._buffer("boxes", (self.threads, 5, 16), np.int32)
         arrays = _plain(means, np.float32), _plain(shapes, shapes.dtype), _plain(colors, np.float32)
-        box = form == "conic", height, width, float(centre), _NO_CLIP if clip is None else clip, cpu_bins.CUT
-        run_together(self.threads, cpu_bins.bin_all, self._records, keys, bins, order, start, *scratch, *arrays, *box)
+        picture = height, width, float(centre), _NO_CLIP if clip is None else clip, cpu_bins.CUT
+        lists = records, keys, bins, order, start, lanes, boxes
+        board = 4 + 2 * self.threads
+        run_shared(self.threads, board, cpu_bins.bin_all, *lists, *arrays, form == "conic", *picture)
         if start[-1] > len(order):
             order = self._buffer("order", (int(start[-1]),), np.int32)
-            run(self.threads, cpu_bins.fill, self._records, keys, bins, width, order)
-        self._saved = order, start, float(centre), form == "conic", shapes.dtype, height, width
+            run_shared(self.threads, 1 + self.threads, cpu_bins.fill, records, keys, bins, width, order)
+        self._begun = _Scene(records, order, start, float(centre), form == "conic", shapes.dtype, height, width)
 
-    def _window(self, row0: int, row1: int | None) -> tuple[np.ndarray, int, int]:
-        """(offsets of the tiles of rows row0 .. row1 - 1, first row of tiles, row1)."""
-        if self._saved is None:
+    @property
+    def _scene(self) -> _Scene:
+        if self._begun is None:
             raise RuntimeError("rows and gradients need a `begin` or `forward` before them")
-        _, start, _, _, _, height, width = self._saved
-        row1 = height if row1 is None else row1
+        return self._begun
+
+    def _window(self, row0: int, row1: int) -> tuple[np.ndarray, int]:
+        """(offsets of the tiles of rows row0 .. row1 - 1 and the end, first row of tiles)."""
+        _, _, start, _, _, _, height, width = self._scene
         if not 0 <= row0 < row1 <= height or row0 % cpu_bins.TILE_H or (row1 % cpu_bins.TILE_H and row1 < height):
             raise ValueError(f"rows {row0} to {row1}: expected multiples of {cpu_bins.TILE_H}, or the end {height}")
         tiles_x, first = -(-width // cpu_bins.TILE_W), row0 // cpu_bins.TILE_H
-        return start[first * tiles_x : -(-row1 // cpu_bins.TILE_H) * tiles_x + 1], first, row1
+        return start[first * tiles_x : -(-row1 // cpu_bins.TILE_H) * tiles_x + 1], first
 
     def draw_rows(self, row0: int, row1: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
         """Rows row0 .. row1 - 1 of the picture (default: to its end).
@@ -161,12 +177,14 @@ class SumRasterizer:
             row0, row1: multiples of 256, or the end of the picture.
             out: [row1 - row0, width, 3] float32, written and returned; made if None.
         """
-        start, first, row1 = self._window(row0, row1)
-        order, _, centre, _, _, _, width = self._saved
-        shape = row1 - row0, width, 3
+        scene = self._scene
+        row1 = scene.height if row1 is None else row1
+        start, first = self._window(row0, row1)
+        shape = row1 - row0, scene.width, 3
         out = np.empty(shape, np.float32) if out is None else out
         _require("out", out, shape, np.float32)
-        run(self.threads, cpu_sum.draw, self._records, order, start, first, centre, *self._scratch(), out)
+        place = scene.records, scene.order, start, first, scene.centre
+        run_shared(self.threads, len(start) - 1, cpu_sum.draw, *place, *self._scratch(), out)
         return out
 
     def _scratch(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -199,14 +217,12 @@ class SumRasterizer:
 
     def zero_gradients(self) -> Gradients:
         """Arrays for `backward_rows` to add to."""
-        self._window(0, None)
-        n = len(self._records)
-        return np.zeros((n, 2), np.float32), np.zeros((n, 3), self._saved[4]), np.zeros((n, 3), np.float32)
+        n, dtype = len(self._scene.records), self._scene.dtype
+        return np.zeros((n, 2), np.float32), np.zeros((n, 3), dtype), np.zeros((n, 3), np.float32)
 
     def _require_gradients(self, out: Gradients) -> None:
-        self._window(0, None)
-        for array, columns, kind in zip(out, (2, 3, 3), (np.float32, self._saved[4], np.float32), strict=True):
-            _require("out", array, (len(self._records), columns), kind)
+        for array, columns, kind in zip(out, (2, 3, 3), (np.float32, self._scene.dtype, np.float32), strict=True):
+            _require("out", array, (len(self._scene.records), columns), kind)
 
     def backward_rows(self, row0: int, grad: np.ndarray, out: Gradients) -> None:
         """Adds to `out` the gradients that come from rows row0 ... of the picture of the last `begin` or `forward`.
@@ -216,11 +232,14 @@ class SumRasterizer:
             grad: [h, width, 3] float32, dL/dpicture of these rows; h a multiple of 256, or to the end of the picture.
             out: arrays like those of `zero_gradients`.
         """
-        start, first, row1 = self._window(row0, row0 + len(grad))
-        order, _, centre, conic, _, _, width = self._saved
-        if grad.shape != (row1 - row0, width, 3):
-            raise ValueError(f"grad: expected shape {(row1 - row0, width, 3)}, got {grad.shape}")
+        scene = self._scene
+        start, first = self._window(row0, row0 + len(grad))
+        if grad.shape[1:] != (scene.width, 3):
+            raise ValueError(f"grad: expected shape {(len(grad), scene.width, 3)}, got {grad.shape}")
         self._require_gradients(out)
-        cells = self._buffer("cells", (-(-width // 8) * ((len(grad) + 1) // 2 * cpu_plan.CELL + 16),), np.float32)
-        place = first, centre, conic, _plain(grad, np.float32), cells
-        run_together(self.threads, cpu_sum.collect, self._records, order, start, *place, *self._scratch(), out)
+        room = -(-scene.width // 8) * ((len(grad) + 1) // 2 * cpu_plan.CELL + 16)
+        cells = self._buffer("cells", (room,), np.float32)
+        place = scene.records, scene.order, start, first, scene.centre, scene.conic
+        board = 4 * self.threads + len(start)
+        arrays = _plain(grad, np.float32), cells, *self._scratch(), out
+        run_shared(self.threads, board, cpu_sum.collect, *place, *arrays)

@@ -17,8 +17,8 @@ import math
 
 import numpy as np
 
-from .barrier import meet
 from .jit import kernel
+from .sharing import finish, take, wait
 
 #: Pixels of a tile: the unit of work of one thread, small enough for the second-level cache.
 _W_BITS, _H_BITS, _BAND_BITS = 6, 8, 3
@@ -150,9 +150,19 @@ def _prepare(
 
 
 @kernel
-def fill(t, threads, records, keys, all_bins, width, order):
-    """Writes each Gaussian to the next places of its bins, which are used up by that."""
-    n, bins, tiles_x = len(records), all_bins[t], (width + TILE_W - 1) // TILE_W
+def fill(t, threads, board, records, keys, all_bins, width, order):
+    """Writes each Gaussian to the next places of its bins, which are used up by that. Board: 1 + threads."""
+    for step in range(threads):
+        part = (t + step) % threads
+        if take(board, 1 + part):
+            _fill_part(part, threads, records, keys, all_bins[part], width, order)
+            finish(board, 0)
+    wait(board, 0, threads)
+
+
+@kernel
+def _fill_part(t, threads, records, keys, bins, width, order):
+    n, tiles_x = len(records), (width + TILE_W - 1) // TILE_W
     for i in range(n * t // threads, n * (t + 1) // threads):
         key = keys[i]
         if key >= 0:
@@ -178,7 +188,7 @@ def _offsets(bins, start):
 def bin_all(
     t,
     threads,
-    counter,
+    board,
     records,
     keys,
     bins,
@@ -196,7 +206,7 @@ def bin_all(
     clip,
     cut,
 ):
-    """Fills records, and the lists of the tiles.
+    """Fills records, and the lists of the tiles. Board: 4 + 2 * threads.
 
     A Gaussian is visible where p^2 + q^2 <= cut, inside its `clip` if there is one.
 
@@ -211,13 +221,19 @@ def bin_all(
         shapes: covariances (xx, xy, yy), or their inverses where `conic`.
     """
     picture = height, width, centre, clip, cut
-    _prepare(t, threads, records, keys, bins[t], lanes[t], boxes[t], means, shapes, colors, conic, *picture)
-    if not meet(counter, threads, 1):
-        return
-    if t == 0:
+    for step in range(threads):
+        part = (t + step) % threads
+        if take(board, 3 + part):
+            scratch = bins[part], lanes[part], boxes[part]
+            _prepare(part, threads, records, keys, *scratch, means, shapes, colors, conic, *picture)
+            finish(board, 0)
+    wait(board, 0, threads)
+    if take(board, 2):
         _offsets(bins, start)
-    if meet(counter, threads, 2) and start[-1] <= len(order):
-        fill(t, threads, records, keys, bins, width, order)
+        finish(board, 1)
+    wait(board, 1, 1)
+    if start[-1] <= len(order):
+        fill(t, threads, board[3 + threads :], records, keys, bins, width, order)
 
 
 @kernel

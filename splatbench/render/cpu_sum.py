@@ -11,7 +11,6 @@ import math
 
 import numpy as np
 
-from .barrier import meet
 from .cpu_bins import CUT, TILE_H, TILE_W, own_tiles
 from .cpu_plan import (
     CELL,
@@ -44,6 +43,7 @@ from .f32x16 import (
     weight,
 )
 from .jit import kernel
+from .sharing import finish, take, wait
 
 _TILE_END, _PLAN_END = TILE_FLOATS, TILE_FLOATS + PLAN_FLOATS
 WORK_FLOATS = _PLAN_END + LANE_FLOATS
@@ -103,32 +103,40 @@ def _write_tile(tile, image, x_lo, x_hi, row0, row1, image_row0):
 
 
 @kernel
-def draw(t, threads, records, order, start, row_first, centre, work, all_ints, all_doubles, image):
-    """Draws the tiles of thread t of rows row_first * TILE_H ... of the picture to `image`, float32 [h, W, 3].
+def draw(t, threads, board, records, order, start, row_first, centre, work, all_ints, all_doubles, image):
+    """Draws rows row_first * TILE_H ... of the picture to `image`, float32 [h, W, 3]. Board: as many as tiles.
 
     start: offsets in `order` of the tiles of these rows, and the end.
-    work [threads, WORK_FLOATS] float32, all_ints [threads, PLAN_INTS] int32, all_doubles [threads,
-    DOUBLES]: scratch.
+    work [threads, WORK_FLOATS] float32, all_ints [threads, PLAN_INTS] int32, all_doubles [threads, DOUBLES]: scratch.
     """
-    tile, floats, singles = work[t, :_TILE_END], work[t, _TILE_END:_PLAN_END], work[t, _PLAN_END:]
-    ints, doubles = all_ints[t], all_doubles[t, :LANE_DOUBLES]
+    for step in range(threads):
+        a, b = own_tiles(start, (t + step) % threads, threads)
+        for j in range(b - a):
+            k = a + j if step == 0 else b - 1 - j  # others begin at the far end
+            if take(board, k):
+                scratch = work[t], all_ints[t], all_doubles[t]
+                _draw_tile(k, records, order[start[k] : start[k + 1]], row_first, centre, *scratch, image)
+
+
+@kernel
+def _draw_tile(k, records, order, row_first, centre, work, ints, doubles, image):
+    """Draws the Gaussians of tile k of the window."""
+    tile, floats, singles = work[:_TILE_END], work[_TILE_END:_PLAN_END], work[_PLAN_END:]
     height, width, _ = image.shape
     tiles_x, top = (width + TILE_W - 1) // TILE_W, row_first * TILE_H
-    a, b = own_tiles(start, t, threads)
-    for k in range(a, b):
-        row0, x_lo = top + k // tiles_x * TILE_H, k % tiles_x * TILE_W
-        row1, x_hi = min(row0 + TILE_H, top + height) - 1, min(x_lo + TILE_W, width) - 1
-        s_lo, s_hi = x_lo >> 3, x_hi >> 3
-        tile[:] = 0
-        for e in range(start[k], start[k + 1], 16):
-            m = min(16, start[k + 1] - e)
-            ids = order[e : e + m]
-            for ahead in range(e + 16, min(e + 32, start[k + 1])):
-                prefetch(records, order[ahead])
-            plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row1, 0, centre, _CUT)
-            for i in range(m):
-                _scatter(i, records[ids[i]], floats, ints, s_lo, s_hi, row0, tile)
-        _write_tile(tile, image, x_lo, x_hi, row0, row1, top)
+    row0, x_lo = top + k // tiles_x * TILE_H, k % tiles_x * TILE_W
+    row1, x_hi = min(row0 + TILE_H, top + height) - 1, min(x_lo + TILE_W, width) - 1
+    s_lo, s_hi = x_lo >> 3, x_hi >> 3
+    tile[:] = 0
+    for e in range(0, len(order), 16):
+        ids = order[e : e + 16]
+        m = len(ids)
+        for ahead in range(e + 16, min(e + 32, len(order))):
+            prefetch(records, order[ahead])
+        plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row1, 0, centre, _CUT)
+        for i in range(m):
+            _scatter(i, records[ids[i]], floats, ints, s_lo, s_hi, row0, tile)
+    _write_tile(tile, image, x_lo, x_hi, row0, row1, top)
 
 
 @kernel
@@ -242,13 +250,14 @@ def differentiate(ids, m, white, conic, s, out):
 
 @kernel
 def collect(
-    t, threads, counter, records, order, start, row_first, centre, conic, grad, cells, work, all_ints, all_doubles, out
+    t, threads, board, records, order, start, row_first, centre, conic, grad, cells, work, all_ints, all_doubles, out
 ):
     """Adds the gradients that come from a window of the picture, rows row_first * TILE_H ...
 
-    A Gaussian belongs to the tile of its first pixel in the window, and is summed by the thread of this tile alone.
+    A Gaussian belongs to the tile of its first pixel in the window, and is summed with this tile alone.
 
     Args:
+        board: 1 + 4 * threads places, and as many as tiles.
         start: offsets in `order` of the tiles of the window, and the end.
         grad: [h, W, 3] float32, dL/dpicture of these rows.
         cells: float32, room for `grad` in cells.
@@ -256,42 +265,55 @@ def collect(
         out: gradients (means [N, 2], shapes [N, 3], colours [N, 3]).
     """
     height, width, _ = grad.shape
-    _read_gradient(t, threads, grad, cells)
-    if not meet(counter, threads, 1):
-        return
-    sums, floats, singles = work[t, :16], work[t, _TILE_END:_PLAN_END], work[t, _PLAN_END:]
-    ints, doubles = all_ints[t], all_doubles[t, :LANE_DOUBLES]
-    moments = all_doubles[t, LANE_DOUBLES:].reshape(8, 16)
+    parts = 4 * threads
+    for step in range(parts):
+        part = (4 * t + step) % parts
+        if take(board, 1 + part):
+            _read_gradient(part, parts, grad, cells)
+            finish(board, 0)
+    wait(board, 0, parts)
+    for step in range(threads):
+        a, b = own_tiles(start, (t + step) % threads, threads)
+        for j in range(b - a):
+            k = a + j if step == 0 else b - 1 - j
+            if take(board, 1 + parts + k):
+                scratch = work[t], all_ints[t], all_doubles[t]
+                ids = order[start[k] : start[k + 1]]
+                _collect_tile(k, records, ids, row_first, height, width, centre, conic, cells, *scratch, out)
+
+
+@kernel
+def _collect_tile(k, records, order, row_first, height, width, centre, conic, cells, work, ints, all_doubles, out):
+    """Adds the gradients of the Gaussians that belong to tile k of the window."""
+    sums, floats, singles = work[:16], work[_TILE_END:_PLAN_END], work[_PLAN_END:]
+    doubles, moments = all_doubles[:LANE_DOUBLES], all_doubles[LANE_DOUBLES:].reshape(8, 16)
     grad_means, grad_shapes, grad_colors = out
     tiles_x, row0, pitch = (width + TILE_W - 1) // TILE_W, row_first * TILE_H, (height + 1) // 2 * CELL + 16
-    row1 = row0 + height - 1
+    row1, tile_y, tile_x = row0 + height - 1, row_first + k // tiles_x, k % tiles_x
     ids = np.empty(16, np.int32)
-    a, b = own_tiles(start, t, threads)
-    for k in range(a, b):
-        tile_y, tile_x = row_first + k // tiles_x, k % tiles_x
-        m = 0
-        for e in range(start[k], start[k + 1]):
-            n = order[e]
-            if e + 16 < start[k + 1]:
-                prefetch(records, order[e + 16])
-            if max(records[n].y0, row0) // TILE_H == tile_y and records[n].x0 // TILE_W == tile_x:
-                ids[m] = n
-                m += 1
-            if m < 16 and e + 1 < start[k + 1]:
-                continue
+    m = 0
+    for e in range(len(order)):
+        n = order[e]
+        if e + 16 < len(order):
+            prefetch(records, order[e + 16])
+        if max(records[n].y0, row0) // TILE_H == tile_y and records[n].x0 // TILE_W == tile_x:
+            ids[m] = n
+            m += 1
+        if m < 16 and e + 1 < len(order):
+            continue
+        for i in range(m):
+            prefetch(grad_means, ids[i])
+            prefetch(grad_shapes, ids[i])
+            prefetch(grad_colors, ids[i])
+        moments[:] = 0
+        skip, widest = 0, 1
+        while skip < widest:
+            left = plan(floats, ints, doubles, singles, records, ids, m, 0, _EVERY, row0, row1, skip, centre, _CUT)
+            widest = skip + left
             for i in range(m):
-                prefetch(grad_means, ids[i])
-                prefetch(grad_shapes, ids[i])
-                prefetch(grad_colors, ids[i])
-            moments[:] = 0
-            skip, widest = 0, 1
-            while skip < widest:
-                left = plan(floats, ints, doubles, singles, records, ids, m, 0, _EVERY, row0, row1, skip, centre, _CUT)
-                widest = skip + left
-                for i in range(m):
-                    _gather(i, records[ids[i]], floats, ints, skip, row0, cells, pitch, sums)
-                    for c in range(8):
-                        moments[c, i] += sums[c]
-                skip += STRIPS
-            differentiate(ids, m, doubles, conic, moments, out)
-            m = 0
+                _gather(i, records[ids[i]], floats, ints, skip, row0, cells, pitch, sums)
+                for c in range(8):
+                    moments[c, i] += sums[c]
+            skip += STRIPS
+        differentiate(ids, m, doubles, conic, moments, out)
+        m = 0

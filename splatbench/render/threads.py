@@ -7,9 +7,8 @@ any other load on the machine the spinning costs ten times the work; these threa
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numba
@@ -18,15 +17,12 @@ import numpy as np
 _config: Any = numba.config  # its settings are made at run time
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
-#: Value of a meeting's counter that sends everybody home.
-ABANDONED = 1 << 62
-_hand_out = threading.Lock()
 
 
 def _forget_pool() -> None:
     """A forked child has none of the parent's threads."""
-    global _pool, _hand_out
-    _pool, _hand_out = None, threading.Lock()
+    global _pool
+    _pool = None
 
 
 if hasattr(os, "register_at_fork"):
@@ -55,28 +51,28 @@ def thread_count(threads: int | None = None) -> int:
 
 def run(threads: int, part: Callable[..., Any], *args: Any) -> None:
     """Calls part(t, threads, *args) for t = 0 .. threads - 1 at the same time and returns when all are done."""
-    _run(threads, part, args)
-
-
-def run_together(threads: int, part: Callable[..., Any], *args: Any) -> None:
-    """As `run`, for parts that meet: part(t, threads, counter, *args), the counter being for `barrier.meet`."""
-    counter = np.zeros(1, np.int64)
-    try:
-        _run(threads, part, (counter, *args))
-    except BaseException:  # an interrupt before all parts had begun: those that have must not wait for ever
-        counter[0] = ABANDONED
-        raise
-
-
-def _run(threads: int, part: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    global _pool, _pool_size
-    if threads == 1:
-        part(0, 1, *args)
-        return
-    with _hand_out:  # parts of two calls never mix in the queue: nobody waits for one behind its own
-        if _pool is None or _pool_size < threads - 1:
-            _pool, _pool_size = ThreadPoolExecutor(threads - 1, thread_name_prefix="splatbench"), threads - 1
-        waiting = [_pool.submit(part, t, threads, *args) for t in range(1, threads)]
+    waiting = _start(threads, part, args)
     part(0, threads, *args)
     for future in waiting:
         future.result()
+
+
+def run_shared(threads: int, board: int, part: Callable[..., Any], *args: Any) -> None:
+    """As `run` with part(t, threads, board, *args), for parts that share their work through a board of so many places.
+
+    See `sharing`. Parts that have not begun when there is nothing left to do are not begun any more.
+    """
+    shared = np.zeros(board, np.int64)
+    waiting = _start(threads, part, (shared, *args))
+    part(0, threads, shared, *args)
+    for future in waiting:
+        if not future.cancel():
+            future.result()
+
+
+def _start(threads: int, part: Callable[..., Any], args: tuple[Any, ...]) -> list[Future[Any]]:
+    """Parts 1 .. threads - 1 on threads of the pool."""
+    global _pool, _pool_size
+    if threads > 1 and (_pool is None or _pool_size < threads - 1):
+        _pool, _pool_size = ThreadPoolExecutor(threads - 1, thread_name_prefix="splatbench"), threads - 1
+    return [_pool.submit(part, t, threads, *args) for t in range(1, threads)] if _pool else []
