@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from splatbench.render.cpu import Gradients, SumRasterizer
+from splatbench.render.cpu import SumRasterizer
+from splatbench.render.cpu_tiles import Gradients
 
 
 class Rasterizer:

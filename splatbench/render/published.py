@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from .cpu import Gradients, SumRasterizer
+from .cpu import SumRasterizer
 from .cpu_bins import CUT, DEGENERATE
 from .cpu_sum import differentiate
+from .cpu_tiles import Gradients
 from .jit import kernel
 from .threads import run, thread_count
 
@@ -201,7 +202,7 @@ class CompatRasterizer(SumRasterizer):
         clip = self._restrict(means, covariances, size, compat)
         image = self.forward(means, covariances, colors, *size, out=out, clip=clip, form="covariance")
         if len(self._tiles):
-            run(self.threads, _draw_tiles, self._scene.records, self._tiles, self._lists, 0, image)
+            run(self.threads, _draw_tiles, self.scene.records, self._tiles, self._lists, 0, image)
         return image
 
     def draw_strips(
@@ -217,7 +218,7 @@ class CompatRasterizer(SumRasterizer):
         clip = self._restrict(means, covariances, size, compat)
         for row0, strip in self.strips(means, covariances, colors, *size, rows=rows, clip=clip, form="covariance"):
             if len(self._tiles):
-                run(self.threads, _draw_tiles, self._scene.records, self._tiles, self._lists, row0, strip)
+                run(self.threads, _draw_tiles, self.scene.records, self._tiles, self._lists, row0, strip)
             yield row0, strip
 
     def _restrict(self, means: Any, covariances: Any, size: tuple[int, int], compat: frozenset[str]) -> Any:
@@ -235,9 +236,9 @@ class CompatRasterizer(SumRasterizer):
             return super().backward(grad, out)
         sums = np.zeros((len(self._tiles), CAP, 8))
         others = np.array(grad, np.float32, order="C")
-        run(self.threads, _gather_tiles, self._scene.records, self._tiles, self._lists, others, sums)
+        run(self.threads, _gather_tiles, self.scene.records, self._tiles, self._lists, others, sums)
         for y, x in self._tiles * TILE:
             others[y : y + TILE, x : x + TILE] = 0
         out = super().backward(others, out)
-        _add_tiles(self._scene.records, self._lists, sums, out)
+        _add_tiles(self.scene.records, self._lists, sums, out)
         return out
