@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from . import cpu_plan, cpu_sum
-from .cpu_bins import TILE_H
 from .cpu_tiles import Gradients, TileRasterizer, plain, require
 from .threads import run_shared
 
@@ -53,24 +50,6 @@ class SumRasterizer(TileRasterizer):
         """
         self.begin(means, shapes, colors, height, width, centre, clip, form)
         return self.draw_rows(0, out=out)
-
-    def strips(
-        self,
-        means: np.ndarray,
-        shapes: np.ndarray,
-        colors: np.ndarray,
-        height: int,
-        width: int,
-        rows: int = 256,
-        centre: float = 0.5,
-        clip: np.ndarray | None = None,
-        form: str = "conic",
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """(first row, [h, width, 3]) from top to bottom; `rows` is rounded up to whole tiles. Bits as of `forward`."""
-        self.begin(means, shapes, colors, height, width, centre, clip, form)
-        step = max(1, -(-rows // TILE_H)) * TILE_H
-        for row0 in range(0, height, step):
-            yield row0, self.draw_rows(row0, min(row0 + step, height))
 
     def draw_rows(self, row0: int, row1: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
         """Rows row0 .. row1 - 1 of the picture (default: to its end).

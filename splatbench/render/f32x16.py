@@ -218,6 +218,38 @@ def weight(typingctx, t, cut):
     return f32x16(f32x16, f32x16), codegen
 
 
+# 2^f on [-1/2, 1/2]: minimax in the relative error (9.2e-8), exact at 0.
+_EXP2_NEAR_0 = (
+    0.0013264727247062173,
+    0.009671512688149073,
+    0.05550733743574304,
+    0.2402224208463511,
+    0.6931469775987164,
+    1,
+)
+_TO_WHOLE = 1.5 * 2.0**23  # a float32 of this size has no fraction, and keeps small whole numbers in its lowest bits
+
+
+@intrinsic
+def response(typingctx, t, cut):
+    """2^(-8 t) where t <= cut, else 0 (also for NaN), for any cut up to 125 / 8. Relative error 2e-6 at t = 2.5 (that
+    is 1e-6), growing like t: from t alone, which has a rounding error of its own."""
+
+    def codegen(context, builder, sig, args):
+        y = builder.fmul(args[0], _constant(_F32, [-8.0] * LANES))
+        shifted = builder.fadd(y, _constant(_F32, [_TO_WHOLE] * LANES))
+        fraction = builder.fsub(y, builder.fsub(shifted, _constant(_F32, [_TO_WHOLE] * LANES)))
+        value = _constant(_F32, [_EXP2_NEAR_0[0]] * LANES)
+        for coefficient in _EXP2_NEAR_0[1:]:
+            value = _call(builder, f32x16, "llvm.fmuladd", [value, fraction, _constant(_F32, [coefficient] * LANES)])
+        exponent = builder.shl(builder.bitcast(shifted, _I32), ir.Constant(_I32, [23] * LANES))
+        value = builder.bitcast(builder.add(builder.bitcast(value, _I32), exponent), _F32)
+        inside = builder.fcmp_ordered("<=", args[0], args[1])
+        return builder.select(inside, value, _constant(_F32, [0.0] * LANES))
+
+    return f32x16(f32x16, f32x16), codegen
+
+
 # -- sums over lanes -------------------------------------------------------------------------------------------------
 def _fold(vectors, join):
     """Halves the number of vectors until one is left, joining halves of neighbours; each of the sixteen places of the

@@ -12,26 +12,12 @@ from torch import Tensor
 from splatbench.gaussians import COMPAT_FLAGS, Gaussians2D
 
 from .cpu_bins import TILE_H
-from .published import CompatRasterizer
+from .drawing import SumDrawing
 from .reference import rasterize_sum_reference
-from .threads import thread_count
-
-_free: list[CompatRasterizer] = []  # workspaces that no picture is waiting for
-
-
-class _Lease:
-    """A workspace that goes back when nothing can ask for its gradients any more."""
-
-    def __init__(self) -> None:
-        self.rasterizer = _free.pop() if _free else CompatRasterizer()
-        self.rasterizer.threads = thread_count()
-
-    def __del__(self) -> None:
-        _free.append(self.rasterizer)
 
 
 class _RasterizeSum(torch.autograd.Function):
-    """On the CPU: one workspace for every three channels."""
+    """On the CPU."""
 
     @staticmethod
     def forward(
@@ -43,42 +29,49 @@ class _RasterizeSum(torch.autograd.Function):
         compat: frozenset[str],
         out: Tensor | None,
     ) -> Tensor:
-        ctx.save_for_backward(means, covariance, colors)  # kept so that autograd notices changes in place
+        ctx.save_for_backward(means, covariance, colors)
         if out is not None:
             ctx.mark_dirty(out)
-        arrays = means.detach().contiguous().numpy(), covariance.detach().contiguous().numpy()
+        ctx.drawing = SumDrawing(_numpy(means), _numpy(covariance), _numpy(colors), size, compat)
         image = torch.empty((*size, colors.shape[1])) if out is None else out
-        ctx.leases = []
-        for first in range(0, colors.shape[1], 3):
-            lease = _Lease()
-            part = _three_channels(colors.detach(), first)
-            if colors.shape[1] == 3:
-                lease.rasterizer.draw(*arrays, part, size, compat, image.numpy())
-            else:
-                drawn = lease.rasterizer.draw(*arrays, part, size, compat)
-                image[..., first : first + 3] = torch.from_numpy(drawn[..., : colors.shape[1] - first])
-            ctx.leases.append(lease)
+        ctx.drawing.draw_rows(out=image.numpy())
         return image
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
-        channels = ctx.saved_tensors[2].shape[1]
-        parts = [lease.rasterizer.backward(_three_channels(grad, 3 * i)) for i, lease in enumerate(ctx.leases)]
-        means, covariance, colors = parts[0]
-        for more in parts[1:]:
-            means += more[0]
-            covariance += more[1]
-            colors = np.concatenate([colors, more[2]], 1)
-        tensors = (torch.from_numpy(x) for x in (means, covariance, colors[:, :channels]))
-        return *tensors, None, None, None
+        _ = ctx.saved_tensors  # raises where an input was changed in place
+        ctx.drawing.backward_rows(0, _numpy(grad))
+        return *(torch.from_numpy(g) for g in ctx.drawing.gradients()), None, None, None
 
 
-def _three_channels(values: Tensor, first: int) -> np.ndarray:
-    """Channels first .. first + 2 (the last axis), contiguous, zeros where there are no more."""
-    if values.shape[-1] == 3:
-        return values.contiguous().numpy()
-    part = values[..., first : first + 3]
-    return torch.nn.functional.pad(part, (0, 3 - part.shape[-1])).contiguous().numpy()
+def _numpy(value: Tensor) -> np.ndarray:
+    return value.detach().contiguous().numpy()
+
+
+def check_arguments(
+    means: Tensor,
+    covariance: Tensor,
+    colors: Tensor,
+    size: tuple[int, int],
+    compat: frozenset[str],
+    out: Tensor | None = None,
+) -> None:
+    """Raises ValueError unless the arguments of `rasterize_sum` fit together."""
+    n = len(means)
+    for name, value, shape, dtype in (
+        ("means", means, (n, 2), torch.float32),
+        ("covariance", covariance, (n, 3), torch.float64),
+        ("colors", colors, (n, max(1, colors.shape[-1])), torch.float32),
+        ("out", out, (*size, colors.shape[-1]), torch.float32),
+    ):
+        if value is not None and (tuple(value.shape) != shape or value.dtype != dtype):
+            raise ValueError(f"{name}: expected {dtype} {list(shape)}, got {value.dtype} {list(value.shape)}")
+    if not compat <= set(COMPAT_FLAGS):
+        raise ValueError(f"compat: unknown {sorted(compat - set(COMPAT_FLAGS))}; known: {list(COMPAT_FLAGS)}")
+    if min(size) < 1:
+        raise ValueError(f"size: expected (H, W) of at least 1 x 1, got {size}")
+    if out is not None and not out.is_contiguous():
+        raise ValueError("out: must be contiguous")
 
 
 def rasterize_sum(
@@ -109,21 +102,7 @@ def rasterize_sum(
     Raises:
         ValueError: shapes, types or flags that do not fit.
     """
-    n = len(means)
-    for name, value, shape, dtype in (
-        ("means", means, (n, 2), torch.float32),
-        ("covariance", covariance, (n, 3), torch.float64),
-        ("colors", colors, (n, max(1, colors.shape[-1])), torch.float32),
-        ("out", out, (*size, colors.shape[-1]), torch.float32),
-    ):
-        if value is not None and (tuple(value.shape) != shape or value.dtype != dtype):
-            raise ValueError(f"{name}: expected {dtype} {list(shape)}, got {value.dtype} {list(value.shape)}")
-    if not compat <= set(COMPAT_FLAGS):
-        raise ValueError(f"compat: unknown {sorted(compat - set(COMPAT_FLAGS))}; known: {list(COMPAT_FLAGS)}")
-    if min(size) < 1:
-        raise ValueError(f"size: expected (H, W) of at least 1 x 1, got {size}")
-    if out is not None and not out.is_contiguous():
-        raise ValueError("out: must be contiguous")
+    check_arguments(means, covariance, colors, size, compat, out)
     if means.device.type == "cpu":
         image: Tensor = _RasterizeSum.apply(means, covariance, colors, size, compat, out)
         return image
@@ -186,13 +165,7 @@ def iter_strips(g: Gaussians2D, rows: int = 256) -> Iterator[tuple[int, Tensor]]
         image, step = render(g), -(-rows // TILE_H) * TILE_H
         yield from ((row, image[row : row + step]) for row in range(0, g.size[0], step))
         return
-    means, covariance = g.means.detach().contiguous().numpy(), g.covariance().detach().numpy()
-    colors, channels = g.colors.detach(), g.colors.shape[1]
-    leases = [_Lease() for _ in range(0, channels, 3)]
-    groups = [
-        lease.rasterizer.draw_strips(means, covariance, _three_channels(colors, 3 * i), g.size, g.compat, rows)
-        for i, lease in enumerate(leases)
-    ]
-    for parts in zip(*groups, strict=True):
-        strip = parts[0][1] if len(parts) == 1 else np.concatenate([part for _, part in parts], 2)
-        yield parts[0][0], torch.from_numpy(strip[..., :channels])
+    drawing = SumDrawing(_numpy(g.means), _numpy(g.covariance()), _numpy(g.colors), g.size, g.compat)
+    step = -(-rows // TILE_H) * TILE_H
+    for row in range(0, g.size[0], step):
+        yield row, torch.from_numpy(drawing.draw_rows(row, min(row + step, g.size[0])))

@@ -12,8 +12,6 @@ again, plainly.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -127,12 +125,9 @@ def _whiten(r, x, y):
 
 @kernel
 def _draw_tiles(t, threads, records, tiles, lists, row0, image):
-    """Draws the tiles again, where they are in the rows of `image` (from row0 on), with their own lists only."""
-    height = image.shape[0]
+    """Draws the tiles again, with their own lists only; `image` begins with row row0 of the picture."""
     for k in range(len(tiles) * t // threads, len(tiles) * (t + 1) // threads):
         top, left = tiles[k, 0] * TILE - row0, tiles[k, 1] * TILE
-        if not 0 <= top < height:
-            continue
         image[top : top + TILE, left : left + TILE] = 0
         for n in lists[k]:
             r = records[n]
@@ -145,7 +140,7 @@ def _draw_tiles(t, threads, records, tiles, lists, row0, image):
 
 
 @kernel
-def _gather_tiles(t, threads, records, tiles, lists, grad, sums):
+def _gather_tiles(t, threads, records, tiles, lists, row0, grad, sums):
     """sums[k, i]: what `_gather` sums, of the i-th Gaussian of the list of tile k, over the pixels of the tile."""
     for k in range(len(tiles) * t // threads, len(tiles) * (t + 1) // threads):
         top, left = tiles[k, 0] * TILE, tiles[k, 1] * TILE
@@ -154,7 +149,7 @@ def _gather_tiles(t, threads, records, tiles, lists, grad, sums):
             for y in range(max(r.y0, top), min(r.y1 + 1, top + TILE)):
                 for x in range(max(r.x0, left), min(r.x1 + 1, left + TILE)):
                     p, q, w = _whiten(r, x, y)
-                    g0, g1, g2 = grad[y, x, 0], grad[y, x, 1], grad[y, x, 2]
+                    g0, g1, g2 = grad[y - row0, x, 0], grad[y - row0, x, 1], grad[y - row0, x, 2]
                     u = w * (g0 * r.c0 + g1 * r.c1 + g2 * r.c2)
                     s[0] += u * p
                     s[1] += u * q
@@ -184,10 +179,25 @@ def _add_tiles(records, lists, sums, out):
 
 
 class CompatRasterizer(SumRasterizer):
-    """`SumRasterizer` for covariances and pixel centres at 0.5, with the published deviations of `compat`.
+    """`SumRasterizer` for covariances and pixel centres at 0.5, with the published deviations of `compat`."""
 
-    compat: subset of `splatbench.gaussians.COMPAT_FLAGS`.
-    """
+    def take(
+        self,
+        means: np.ndarray,
+        covariances: np.ndarray,
+        colors: np.ndarray,
+        size: tuple[int, int],
+        compat: frozenset[str],
+    ) -> None:
+        """As `begin`, with covariances [N, 3] float64 (Sxx, Sxy, Syy).
+
+        compat: subset of `splatbench.gaussians.COMPAT_FLAGS`.
+        """
+        clip = tile_clip(means, covariances, *size) if compat else None
+        self._tiles, self._lists = np.empty((0, 2), np.int32), np.empty((0, CAP), np.int32)
+        if clip is not None and "tile_cap_256" in compat:
+            self._tiles, self._lists = overfull_tiles(clip, *size)
+        self.begin(means, covariances, colors, *size, clip=clip, form="covariance")
 
     def draw(
         self,
@@ -198,47 +208,34 @@ class CompatRasterizer(SumRasterizer):
         compat: frozenset[str],
         out: np.ndarray | None = None,
     ) -> np.ndarray:
-        """As `forward`, with covariances [N, 3] float64 (Sxx, Sxy, Syy)."""
-        clip = self._restrict(means, covariances, size, compat)
-        image = self.forward(means, covariances, colors, *size, out=out, clip=clip, form="covariance")
-        if len(self._tiles):
-            run(self.threads, _draw_tiles, self.scene.records, self._tiles, self._lists, 0, image)
+        """As `forward`, with the arguments of `take`."""
+        self.take(means, covariances, colors, size, compat)
+        return self.draw_rows(0, out=out)
+
+    def draw_rows(self, row0: int, row1: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
+        """As `SumRasterizer.draw_rows`."""
+        image = super().draw_rows(row0, row1, out)
+        tiles, lists = self._overfull(row0, len(image))
+        if len(tiles):
+            run(self.threads, _draw_tiles, self.scene.records, tiles, lists, row0, image)
         return image
 
-    def draw_strips(
-        self,
-        means: np.ndarray,
-        covariances: np.ndarray,
-        colors: np.ndarray,
-        size: tuple[int, int],
-        compat: frozenset[str],
-        rows: int,
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """As `strips`, with covariances [N, 3] float64 (Sxx, Sxy, Syy)."""
-        clip = self._restrict(means, covariances, size, compat)
-        for row0, strip in self.strips(means, covariances, colors, *size, rows=rows, clip=clip, form="covariance"):
-            if len(self._tiles):
-                run(self.threads, _draw_tiles, self.scene.records, self._tiles, self._lists, row0, strip)
-            yield row0, strip
+    def _overfull(self, row0: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """The overfull tiles of these rows of the picture, and what counts there."""
+        top = self._tiles[:, 0] * TILE
+        inside = (top >= row0) & (top < row0 + rows)
+        return self._tiles[inside], self._lists[inside]
 
-    def _restrict(self, means: Any, covariances: Any, size: tuple[int, int], compat: frozenset[str]) -> Any:
-        self._tiles, self._lists = np.empty((0, 2), np.int32), np.empty((0, CAP), np.int32)
-        if not compat:
-            return None
-        clip = tile_clip(means, covariances, *size)
-        if "tile_cap_256" in compat:
-            self._tiles, self._lists = overfull_tiles(clip, *size)
-        return clip
-
-    def backward(self, grad: np.ndarray, out: Gradients | None = None) -> Gradients:
-        """As `SumRasterizer.backward`, of the last `draw`."""
-        if not len(self._tiles):
-            return super().backward(grad, out)
-        sums = np.zeros((len(self._tiles), CAP, 8))
+    def backward_rows(self, row0: int, grad: np.ndarray, out: Gradients) -> None:
+        """As `SumRasterizer.backward_rows`."""
+        tiles, lists = self._overfull(row0, len(grad))
+        if not len(tiles):
+            super().backward_rows(row0, grad, out)
+            return
+        sums = np.zeros((len(tiles), CAP, 8))
         others = np.array(grad, np.float32, order="C")
-        run(self.threads, _gather_tiles, self.scene.records, self._tiles, self._lists, others, sums)
-        for y, x in self._tiles * TILE:
-            others[y : y + TILE, x : x + TILE] = 0
-        out = super().backward(others, out)
-        _add_tiles(self.scene.records, self._lists, sums, out)
-        return out
+        run(self.threads, _gather_tiles, self.scene.records, tiles, lists, row0, others, sums)
+        for y, x in tiles * TILE:
+            others[y - row0 : y - row0 + TILE, x : x + TILE] = 0
+        super().backward_rows(row0, others, out)
+        _add_tiles(self.scene.records, lists, sums, out)

@@ -180,17 +180,33 @@ def test_workspaces_are_reused_between_pictures_of_any_size(make_scene, gradient
         assert [g.tobytes() for g in grads] == [g.tobytes() for g in fresh_grads]
 
 
-@pytest.mark.parametrize("rows", [1, 256, 300, 10_000])
-def test_strips_have_the_bits_of_the_whole(rows, make_scene):
+WINDOWS = [(0, 256), (256, 512), (512, 700)], [(0, 512), (512, 700)], [(512, 700), (0, 256), (256, 512)], [(0, 700)]
+
+
+@pytest.mark.parametrize("windows", WINDOWS)
+def test_windows_have_the_bits_and_the_gradients_of_the_whole(windows, make_scene):
     scene = make_scene(800, (700, 90), long=(1, 60), short=(1, 30))
-    whole = SumRasterizer().forward(*scene, *scene.size, form="covariance")
-    seen = 0
-    for row0, strip in SumRasterizer().strips(*scene, *scene.size, rows=rows, form="covariance"):
-        assert row0 == seen
-        assert strip.tobytes() == whole[row0 : row0 + len(strip)].tobytes()
-        assert len(strip) <= max(rows, 256) + 255
-        seen += len(strip)
-    assert seen == 700
+    grad = np.random.default_rng(0).normal(size=(700, 90, 3)).astype(np.float32)
+    whole, rasterizer = SumRasterizer(), SumRasterizer()
+    image = whole.forward(*scene, *scene.size, form="covariance")
+    rasterizer.begin(*scene, *scene.size, form="covariance")
+    sums = rasterizer.zero_gradients()
+    for row0, row1 in windows:
+        assert rasterizer.draw_rows(row0, row1).tobytes() == image[row0:row1].tobytes()
+        rasterizer.backward_rows(row0, grad[row0:row1], sums)
+    for got, want in zip(sums, whole.backward(grad), strict=True):
+        assert np.abs(got - want).max() < 1e-5 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("rows", [(0, 100), (1, 256), (256, 256), (512, 256), (512, 900), (-256, 256)])
+def test_windows_are_whole_tiles(rows, make_scene):
+    scene = make_scene(10, (700, 90))
+    rasterizer = SumRasterizer()
+    with pytest.raises(RuntimeError, match="begin"):
+        rasterizer.draw_rows(0)
+    rasterizer.begin(*scene, *scene.size, form="covariance")
+    with pytest.raises(ValueError, match="multiples of 256"):
+        rasterizer.draw_rows(*rows)
 
 
 def test_clip_limits_each_gaussian():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from splatbench.gaussians import Gaussians2D
-from splatbench.render import iter_strips, ops, rasterize_sum, render, render_u8
+from splatbench.render import drawing, iter_strips, rasterize_sum, render, render_u8
 from splatbench.render.reference import rasterize_sum_reference
 
 CAP = frozenset({"tile_cap_256"})
@@ -63,11 +63,11 @@ def test_workspaces_come_back(make_scene):
     values = leaves(make_scene(50, (20, 20)))
     rasterize_sum(*values, (20, 20)).sum().backward()
     gc.collect()
-    before = len(ops._free)
+    before = len(drawing._free)
     for _ in range(5):
         rasterize_sum(*values, (20, 20)).sum().backward()
     gc.collect()
-    assert len(ops._free) == before >= 1
+    assert len(drawing._free) == before >= 1
 
 
 def test_a_change_in_place_is_noticed(make_scene):

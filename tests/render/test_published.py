@@ -127,8 +127,15 @@ def test_singular_gaussians_are_in_no_list(make_scene):
 
 
 @pytest.mark.parametrize("compat", [TILES, CAP])
-def test_strips_have_the_bits_of_the_whole(compat, make_scene):
+def test_windows_have_the_bits_and_the_gradients_of_the_whole(compat, make_scene):
     scene = make_scene(900, (600, 40), long=(3, 40), short=(3, 30))
-    whole = CompatRasterizer().draw(*scene, scene.size, compat)
-    strips = [s.copy() for _, s in CompatRasterizer().draw_strips(*scene, scene.size, compat, rows=256)]
-    assert len(strips) == 3 and np.concatenate(strips).tobytes() == whole.tobytes()
+    grad = np.random.default_rng(0).normal(size=(600, 40, 3)).astype(np.float32)
+    whole, rasterizer = CompatRasterizer(), CompatRasterizer()
+    image = whole.draw(*scene, scene.size, compat)
+    rasterizer.take(*scene, scene.size, compat)
+    sums = rasterizer.zero_gradients()
+    for row0, row1 in ((0, 256), (256, 512), (512, 600)):
+        assert rasterizer.draw_rows(row0, row1).tobytes() == image[row0:row1].tobytes()
+        rasterizer.backward_rows(row0, grad[row0:row1], sums)
+    for got, want in zip(sums, whole.backward(grad), strict=True):
+        assert np.abs(got - want).max() < 1e-5 * np.abs(want).max()

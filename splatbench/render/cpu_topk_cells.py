@@ -1,0 +1,133 @@
+"""Responses of all Gaussians of a cell of pixels, side by side (blend `topk` on the CPU, first part).
+
+Ranking needs the responses at a pixel together, while they are cheapest to compute Gaussian by Gaussian. So the plan of
+a tile is sorted by strip (`list_items`), and then, one strip at a time, every Gaussian writes its responses to the places
+of its cells (`count_cells`, `respond`): a counting sort whose output stays in the second-level cache.
+"""
+
+# mypy: disallow-untyped-defs=False
+from __future__ import annotations
+
+import numpy as np
+
+from .cpu_bins import TILE_H, TILE_W
+from .cpu_plan import CELLS, FLOATS, INTS, OFFSET, ROW, P, Q, plan
+from .f32x16 import cell_column, cell_row, fma, load, prefetch, response, splat, store
+from .jit import kernel
+
+STRIPS, CELLS_HIGH = TILE_W // 8, TILE_H // 2  # of a tile
+#: Responses of a cell come in fours; the rest of the last four is zero.
+FOUR = 4
+#: Responses that are held at once, unless a single cell has more.
+ROOM = 1 << 13
+
+#: A Gaussian in a strip: base column, p and q there, whitening, index; first cell from the top of the tile, and cells.
+ITEM = np.dtype(
+    [(name, "f4") for name in ("offset", "p", "q", "w11", "w21", "w22")]
+    + [(name, "i4") for name in ("n", "first", "cells")]
+)
+_f32 = np.float32
+
+
+@kernel(forceinline=True)
+def list_items(items, begin, end, records, order, window, centre, cut, floats, ints, doubles, singles):
+    """Sorts the plan of Gaussians `order` by strip: items[begin[s] : end[s]] are those of strip s, in this order.
+
+    window: first and last strip and row of the tile. begin, end [STRIPS + 1].
+    """
+    s_lo, s_hi, row0, row1 = window
+    begin[:] = 0
+    for e in range(len(order)):
+        if e + FOUR < len(order):
+            prefetch(records, order[e + FOUR])
+        r = records[order[e]]
+        for s in range(max(r.x0 >> 3, s_lo), min(r.x1 >> 3, s_hi) + 1):
+            begin[s - s_lo + 1] += 1
+    for s in range(STRIPS):
+        begin[s + 1] += begin[s]
+    end[:] = begin
+    for e in range(0, len(order), 16):
+        m = min(16, len(order) - e)
+        ids = order[e : e + m]
+        plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row1, 0, centre, cut)
+        for i in range(m):
+            r = records[ids[i]]
+            first = max(r.x0 >> 3, s_lo)
+            for j in range(min(r.x1 >> 3, s_hi) - first + 1):
+                cells, row = ints[j * 16 * INTS + i + 16 * CELLS], ints[j * 16 * INTS + i + 16 * ROW]
+                if cells <= 0:
+                    continue
+                item, at = items[end[first + j - s_lo]], j * 16 * FLOATS + i
+                end[first + j - s_lo] += 1
+                item.n, item.first, item.cells = ids[i], (row - row0) >> 1, cells
+                item.offset, item.p, item.q = floats[at + 16 * OFFSET], floats[at + 16 * P], floats[at + 16 * Q]
+                item.w11, item.w21, item.w22 = r.w11, r.w21, r.w22
+
+
+@kernel(forceinline=True)
+def count_cells(items, lo, hi, counts):
+    """counts[c]: how many of items[lo : hi] touch cell c of their strip. counts [CELLS_HIGH + 1] int64."""
+    counts[:] = 0
+    for i in range(lo, hi):
+        counts[items[i].first] += 1
+        counts[items[i].first + items[i].cells] -= 1
+    for c in range(CELLS_HIGH):
+        counts[c + 1] += counts[c]
+
+
+@kernel(forceinline=True)
+def place_cells(counts, places, c0, cells):
+    """places[c]: where the responses of cells c0 ... begin. Returns the end of the cells for which there is room."""
+    total, c = 0, c0
+    while c < cells and (c == c0 or total + counts[c] <= ROOM):
+        places[c] = total
+        total += (counts[c] + FOUR - 1) & -FOUR
+        c += 1
+    return c
+
+
+@kernel(forceinline=True)
+def start_strip(offset, p, q, w11, w21, w22):
+    """(p, q) of the pixels of the first cell that a Gaussian touches in a strip.
+
+    Forward and backward have to agree on every bit of a response, so that both choose the same Gaussians: all products
+    are parts of explicit multiply-adds here, none is left for the compiler to fuse or not.
+    """
+    x = cell_column() - offset
+    return fma(x, splat(w11), splat(p)), fma(x, splat(w21), fma(cell_row(), splat(w22), splat(q)))
+
+
+@kernel(forceinline=True)
+def respond(items, lo, hi, c0, c1, places, responses, who, cut):
+    """Writes the responses of items[lo : hi] in cells c0 .. c1 - 1 of their strip.
+
+    places: as from `place_cells`; afterwards each is the end of its cell. responses: float32, sixteen a place.
+    who: int32, the Gaussian of a place.
+    """
+    limit = splat(cut)
+    for i in range(lo, hi):
+        item = items[i]
+        a, b = max(item.first, c0), min(item.first + item.cells, c1)
+        p, q0 = start_strip(item.offset, item.p, item.q, item.w11, item.w21, item.w22)
+        step, pp, k, n = splat(item.w22 + item.w22), p * p, splat(_f32(a - item.first)), item.n
+        for c in range(a, b):
+            q = fma(k, step, q0)
+            place = places[c]
+            places[c] = place + 1
+            store(responses, 16 * place, response(fma(q, q, pp), limit))
+            who[place] = n
+            k = k + _f32(1)
+
+
+@kernel(forceinline=True)
+def pad(responses, place):
+    """Zeros up to the next four."""
+    for i in range(place, (place + FOUR - 1) & -FOUR):
+        store(responses, 16 * i, splat(_f32(0)))
+
+
+@kernel(forceinline=True)
+def responses_of(responses, i):
+    """Four vectors from place i on."""
+    at = 16 * i
+    return load(responses, at), load(responses, at + 16), load(responses, at + 32), load(responses, at + 48)

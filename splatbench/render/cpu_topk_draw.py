@@ -1,0 +1,195 @@
+"""Choosing and averaging the k strongest responses of each pixel (blend `topk` on the CPU, second part).
+
+Per cell of 8 x 2 pixels a pass over its responses keeps the k largest values, sorted; no indices are moved, for the
+k-th value tells which Gaussians are chosen. Where several share that value the lower indices win: such pixels are rare
+or come from exact duplicates, and are settled one by one. A second pass sums the chosen.
+
+What the gradient needs of a pixel is its state: the k-th value, the highest index that is chosen among equals,
+1 / (S + epsilon), and the pixel itself.
+"""
+
+# mypy: disallow-untyped-defs=False
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .cpu_bins import TILE_H, TILE_W, own_tiles
+from .cpu_plan import LANE_FLOATS, PLAN_FLOATS
+from .cpu_topk_cells import (
+    CELLS_HIGH,
+    FOUR,
+    STRIPS,
+    count_cells,
+    list_items,
+    pad,
+    place_cells,
+    respond,
+    responses_of,
+)
+from .f32x16 import divide, fma, load, splat, store, store_rgb
+from .f32x16_rank import any_tie, larger, reaching, smaller
+from .jit import kernel
+from .sharing import take
+
+#: Rows of a state, sixteen floats each; `PIXEL` is the first channel.
+THRESHOLD, LAST, INVERSE, PIXEL = 0, 16, 32, 48
+_f32 = np.float32
+
+
+@kernel
+def state_floats(channels):
+    """Floats of (the state of a cell, that of a strip of a tile); the odd cache line as in `cpu_plan.PITCH`."""
+    cell = PIXEL + 48 * ((channels + 2) // 3)
+    return cell, CELLS_HIGH * cell + 16
+
+
+@kernel(forceinline=True)
+def _rank(responses, first, end, k, best):
+    """The k largest responses of each pixel to best[:k], descending, and the next one to best[k]; sixteen floats each.
+
+    Four new values at a time fall through the sorted ones, each staying where it is larger and pushing on what it finds.
+    """
+    beyond = splat(_f32(0))
+    for j in range(k):
+        store(best, 16 * j, beyond)
+    for i in range(first, end, FOUR):
+        a, b, c, d = responses_of(responses, i)
+        for j in range(min(k, i - first + FOUR)):
+            x = load(best, 16 * j)
+            y, a = larger(x, a), smaller(x, a)
+            x, b = larger(y, b), smaller(y, b)
+            y, c = larger(x, c), smaller(x, c)
+            x, d = larger(y, d), smaller(y, d)
+            store(best, 16 * j, x)
+        beyond = larger(beyond, larger(larger(a, b), larger(c, d)))
+    store(best, 16 * k, beyond)
+
+
+@kernel
+def _break_ties(responses, who, first, end, k, best, last):
+    """Where the k-th response equals the next: finds the highest index that is chosen, and clears what is not chosen."""
+    for lane in range(16):
+        value = best[16 * (k - 1) + lane]
+        if value == 0 or best[16 * k + lane] != value:
+            continue
+        room = k
+        for i in range(first, end):
+            room -= responses[16 * i + lane] > value
+        chosen = -1
+        for _ in range(room):
+            lowest = 1 << 30
+            for i in range(first, end):
+                if responses[16 * i + lane] == value and who[i] > chosen:
+                    lowest = min(lowest, who[i])
+            chosen = lowest
+        last[lane] = chosen
+        for i in range(first, end):
+            if responses[16 * i + lane] == value and who[i] > chosen:
+                responses[16 * i + lane] = 0
+
+
+@kernel(forceinline=True)
+def _blend(responses, who, first, end, threshold, epsilon, colors, channel):
+    """(1 / (S + epsilon), three channels of the weighted average) over the responses that reach the threshold."""
+    zero = splat(_f32(0))
+    total = r = g = b = zero
+    for i in range(first, end):
+        a, n = reaching(responses_of(responses, i)[0], threshold), who[i]
+        total = total + a
+        r, g = fma(a, splat(colors[n, channel]), r), fma(a, splat(colors[n, channel + 1]), g)
+        b = fma(a, splat(colors[n, channel + 2]), b)
+    inverse = divide(splat(_f32(1)), total + epsilon)
+    return inverse, r * inverse, g * inverse, b * inverse
+
+
+@kernel(forceinline=True)
+def _draw_cell(responses, who, first, end, k, epsilon, colors, best, state, at):
+    """Fills the state of one cell."""
+    threshold = splat(_f32(0))
+    store(state, at + LAST, splat(_f32(math.inf)))
+    if end - first > k:
+        pad(responses, end)
+        _rank(responses, first, end, k, best)
+        threshold = load(best, 16 * (k - 1))
+        if any_tie(threshold, load(best, 16 * k)):
+            _break_ties(responses, who, first, end, k, best, state[at + LAST : at + LAST + 16])
+    store(state, at + THRESHOLD, threshold)
+    for channel in range(0, colors.shape[1], 3):
+        inverse, r, g, b = _blend(responses, who, first, end, threshold, epsilon, colors, channel)
+        store(state, at + INVERSE, inverse)
+        place = at + PIXEL + 16 * channel
+        store(state, place, r)
+        store(state, place + 16, g)
+        store(state, place + 32, b)
+
+
+@kernel(forceinline=True)
+def _write_cell(state, at, image, flat, x, y):
+    """The pixels of a cell to columns x ... and rows y ... of the image."""
+    height, width, channels = image.shape
+    at += PIXEL
+    if channels == 3 and x + 8 <= width and y + 2 <= height:
+        place = (y * width + x) * 3
+        store_rgb(flat, place, place + 3 * width, load(state, at), load(state, at + 16), load(state, at + 32))
+        return
+    for r in range(min(2, height - y)):
+        for i in range(min(8, width - x)):
+            for c in range(channels):
+                image[y + r, x + i, c] = state[at + 16 * c + 8 * r + i]
+
+
+@kernel
+def _draw_tile(k_tile, records, order, row_first, centre, cut, k, epsilon, colors, scratch, state, image):
+    """Draws tile k_tile of the window, and leaves the state of its pixels."""
+    items, responses, who, floats, ints, doubles = scratch
+    singles, best = floats[PLAN_FLOATS : PLAN_FLOATS + LANE_FLOATS], floats[PLAN_FLOATS + LANE_FLOATS :]
+    height, width, channels = image.shape
+    flat = image.reshape(-1)
+    tiles_x, top = (width + TILE_W - 1) // TILE_W, row_first * TILE_H
+    y, x = k_tile // tiles_x * TILE_H, k_tile % tiles_x * TILE_W
+    y_end, x_end = min(y + TILE_H, height), min(x + TILE_W, width)
+    window = x >> 3, (x_end - 1) >> 3, top + y, top + y_end - 1
+    cells, (cell_floats, strip_floats) = (y_end - y + 1) // 2, state_floats(channels)
+    begin, end = np.empty(STRIPS + 1, np.int64), np.empty(STRIPS + 1, np.int64)
+    counts, places = np.empty(CELLS_HIGH + 1, np.int64), np.empty(CELLS_HIGH, np.int64)
+    list_items(items, begin, end, records, order, window, centre, cut, floats, ints, doubles, singles)
+    for s in range(window[1] - window[0] + 1):
+        count_cells(items, begin[s], end[s], counts)
+        c = 0
+        while c < cells:
+            c_end = place_cells(counts, places, c, cells)
+            respond(items, begin[s], end[s], c, c_end, places, responses, who, cut)
+            while c < c_end:
+                at, last = s * strip_floats + c * cell_floats, places[c]
+                _draw_cell(responses, who, last - counts[c], last, k, epsilon, colors, best, state, at)
+                _write_cell(state, at, image, flat, x + 8 * s, y + 2 * c)
+                c += 1
+
+
+@kernel
+def draw(t, threads, board, records, order, start, row_first, centre, cut, k, epsilon, colors, scratch, slots, image):
+    """Draws rows row_first * TILE_H ... of the picture to `image`, float32 [h, W, C]. Board: as many as tiles.
+
+    Args:
+        start: offsets in `order` of the tiles of these rows, and the end.
+        colors: [N, C rounded up to threes] float32.
+        scratch: arrays [threads, ...]: items, responses, who, floats, ints, doubles.
+        slots: (states [slots, floats of a tile] float32, slot [rows of tiles of the picture] int64: first slot of the
+            tiles of a row), or -1 to keep nothing: then slot t of thread t serves all its tiles.
+    """
+    items, responses, who, floats, ints, doubles = scratch
+    states, slot = slots
+    tiles_x = (image.shape[1] + TILE_W - 1) // TILE_W
+    mine = items[t], responses[t], who[t], floats[t], ints[t], doubles[t]
+    for step in range(threads):
+        a, b = own_tiles(start, (t + step) % threads, threads)
+        for j in range(b - a):
+            i = a + j if step == 0 else b - 1 - j  # others begin at the far end
+            if not take(board, i):
+                continue
+            kept = slot[row_first + i // tiles_x]
+            state = states[kept + i % tiles_x if kept >= 0 else t]
+            ids = order[start[i] : start[i + 1]]
+            _draw_tile(i, records, ids, row_first, centre, cut, k, epsilon, colors, mine, state, image)
