@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import threading
 
 import numpy as np
 import pytest
 
 from splatbench.render import jit, threads
+from splatbench.render.cpu import SumRasterizer
 from splatbench.render.f32x16 import load, splat, store, totals, weight
 from splatbench.render.jit import kernel
+from splatbench.render.sharing import finish, take, wait
 
 CUT = np.float32(math.log2(255) / 8)
 
@@ -101,6 +104,43 @@ def test_run_does_every_part_and_passes_errors_on():
 
     with pytest.raises(ZeroDivisionError):
         threads.run(3, fail)
+
+
+@kernel(cache=False)
+def count_items(t, threads, board, items, done_by, seen):
+    """Each item once; the last phase sees all of the first."""
+    for k in range(items):
+        if take(board, 2 + k):
+            done_by[k] = t
+            finish(board, 0)
+    wait(board, 0, items)
+    if take(board, 1):
+        seen[0] = np.sum(done_by >= 0)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_shared_work_is_done_once(workers):
+    for _ in range(50):
+        done_by, seen = np.full(500, -1), np.zeros(1, np.int64)
+        threads.run_shared(workers, 502, count_items, 500, done_by, seen)
+        assert seen[0] == 500 and set(done_by) <= set(range(workers))
+
+
+def test_a_thread_that_does_not_come_delays_nobody(make_scene):
+    """All threads of the pool are busy with something else, as on a crowded machine."""
+    scene = make_scene(300, (300, 100))
+    want = SumRasterizer(1).forward(*scene, *scene.size, form="covariance")
+    threads.run(2, lambda t, n: None)
+    release = threading.Event()
+    blocked = [threads._pool.submit(release.wait, 60) for _ in range(threads._pool_size)]
+    try:
+        rasterizer = SumRasterizer(2)
+        got = rasterizer.forward(*scene, *scene.size, form="covariance")
+        gradients = rasterizer.backward(np.ones_like(got))
+        assert not any(future.done() for future in blocked)
+    finally:
+        release.set()
+    assert got.tobytes() == want.tobytes() and all(np.isfinite(g).all() for g in gradients)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
