@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .jit import kernel
-from .threads import run, thread_count
+from .threads import run, threads_for
 
 
 def covariance_from_cholesky(cholesky: Tensor, *, double_offdiagonal_gradient: bool = False) -> Tensor:
@@ -117,7 +117,7 @@ class _FromCholesky(torch.autograd.Function):
         out = torch.empty((len(cholesky), 3), dtype=torch.float64)
         ctx.save_for_backward(cholesky)
         ctx.double = double
-        run(thread_count(), _cholesky_forward, cholesky.detach().contiguous().numpy(), out.numpy())
+        run(threads_for(len(cholesky)), _cholesky_forward, cholesky.detach().contiguous().numpy(), out.numpy())
         return out
 
     @staticmethod
@@ -125,7 +125,7 @@ class _FromCholesky(torch.autograd.Function):
         (cholesky,) = ctx.saved_tensors
         out = torch.empty_like(cholesky, memory_format=torch.contiguous_format)
         factors = cholesky.detach().contiguous().numpy()
-        run(thread_count(), _cholesky_backward, factors, grad.contiguous().numpy(), ctx.double, out.numpy())
+        run(threads_for(len(cholesky)), _cholesky_backward, factors, grad.contiguous().numpy(), ctx.double, out.numpy())
         return out, None
 
 
@@ -136,7 +136,7 @@ class _FromScales(torch.autograd.Function):
         ctx.save_for_backward(scales, angles)
         ctx.double = double
         arrays = scales.detach().contiguous().numpy(), angles.detach().contiguous().numpy()
-        run(thread_count(), _scales_forward, *arrays, out.numpy())
+        run(threads_for(len(scales)), _scales_forward, *arrays, out.numpy())
         return out
 
     @staticmethod
@@ -144,5 +144,5 @@ class _FromScales(torch.autograd.Function):
         scales, angles = (value.detach().contiguous() for value in ctx.saved_tensors)
         grads = torch.empty_like(scales), torch.empty_like(angles)
         arrays = scales.numpy(), angles.numpy(), grad.contiguous().numpy()
-        run(thread_count(), _scales_backward, *arrays, ctx.double, grads[0].numpy(), grads[1].numpy())
+        run(threads_for(len(scales)), _scales_backward, *arrays, ctx.double, grads[0].numpy(), grads[1].numpy())
         return *grads, None

@@ -49,6 +49,11 @@ def thread_count(threads: int | None = None) -> int:
     return threads
 
 
+def threads_for(rows: int) -> int:
+    """Threads for a plain loop over so many rows of a few numbers: waking one up costs as much as 30 000 of them."""
+    return min(thread_count(), max(1, rows >> 15))
+
+
 def run(threads: int, part: Callable[..., Any], *args: Any) -> None:
     """Calls part(t, threads, *args) for t = 0 .. threads - 1 at the same time and returns when all are done."""
     waiting = _start(threads, part, args)
