@@ -57,14 +57,14 @@ def check_arguments(
     out: Tensor | None = None,
 ) -> None:
     """Raises ValueError unless the arguments of `rasterize_sum` fit together."""
-    n = len(means)
+    *batch, n = means.shape[:-1] or (0,)
     for name, value, shape, dtype in (
-        ("means", means, (n, 2), torch.float32),
-        ("covariance", covariance, (n, 3), torch.float64),
-        ("colors", colors, (n, max(1, colors.shape[-1])), torch.float32),
-        ("out", out, (*size, colors.shape[-1]), torch.float32),
+        ("means", means, (*batch, n, 2), torch.float32),
+        ("covariance", covariance, (*batch, n, 3), torch.float64),
+        ("colors", colors, (*batch, n, max(1, colors.shape[-1])), torch.float32),
+        ("out", out, (*batch, *size, colors.shape[-1]), torch.float32),
     ):
-        if value is not None and (tuple(value.shape) != shape or value.dtype != dtype):
+        if value is not None and (tuple(value.shape) != shape or value.dtype != dtype or len(batch) > 1):
             raise ValueError(f"{name}: expected {dtype} {list(shape)}, got {value.dtype} {list(value.shape)}")
     if not compat <= set(COMPAT_FLAGS):
         raise ValueError(f"compat: unknown {sorted(compat - set(COMPAT_FLAGS))}; known: {list(COMPAT_FLAGS)}")
@@ -89,7 +89,8 @@ def rasterize_sum(
     NaN or infinite mean or covariance) are left out and get zero gradients.
 
     Args:
-        means: [N, 2] float32, (x, y) in pixels; the centre of the first pixel is at (0.5, 0.5).
+        means: [N, 2] float32, (x, y) in pixels; the centre of the first pixel is at (0.5, 0.5). Or [B, N, 2] for B
+            pictures of one size, and the other arguments alike; fill up short sets with means of NaN.
         covariance: [N, 3] float64, (Sxx, Sxy, Syy) in square pixels. The gradient of Sxy is the true derivative.
         colors: [N, C >= 1] float32.
         size: (H, W), each at least 1.
@@ -97,12 +98,17 @@ def rasterize_sum(
         out: [H, W, C] float32, contiguous, on the same device: written and returned.
 
     Returns:
-        [H, W, C] float32, not clamped.
+        [H, W, C] float32 (or [B, H, W, C]), not clamped.
 
     Raises:
         ValueError: shapes, types or flags that do not fit.
     """
     check_arguments(means, covariance, colors, size, compat, out)
+    if means.ndim == 3:
+        pictures = zip(means, covariance, colors, strict=True)
+        images = [rasterize_sum(*picture, size, compat=compat) for picture in pictures]
+        batch = torch.stack(images) if images else colors.new_zeros(0, *size, colors.shape[-1])
+        return batch if out is None else out.copy_(batch)
     if means.device.type == "cpu":
         image: Tensor = _RasterizeSum.apply(means, covariance, colors, size, compat, out)
         return image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 
 import numpy as np
 import pytest
@@ -158,3 +159,27 @@ def test_what_is_not_sum_is_refused(fields, make_scene):
     for draw in (render, render_u8, lambda g: list(iter_strips(g))):
         with pytest.raises(NotImplementedError, match="blend"):
             draw(g)
+
+
+def test_a_batch_is_its_pictures(make_scene):
+    scenes = [make_scene(n, (30, 40)) for n in (50, 80)]
+    batch = [torch.full((2, 80, v.shape[1]), math.nan, dtype=torch.from_numpy(v).dtype) for v in scenes[0]]
+    batch[2].zero_()
+    for i, scene in enumerate(scenes):
+        for whole, part in zip(batch, scene, strict=True):
+            whole[i, : len(part)] = torch.from_numpy(part)
+    for value in batch:
+        value.requires_grad_()
+    images = rasterize_sum(*batch, (30, 40))
+    weight = torch.rand(30, 40, 3)
+    (images * weight).sum().backward()
+    for i, scene in enumerate(scenes):
+        alone = leaves(scene)
+        image = rasterize_sum(*alone, (30, 40))
+        assert torch.equal(image, images[i])
+        (image * weight).sum().backward()
+        for value, whole in zip(alone, batch, strict=True):
+            assert torch.equal(value.grad, whole.grad[i, : len(value)]) and not whole.grad[i, len(value) :].any()
+    assert rasterize_sum(*(v[:0] for v in batch), (30, 40)).shape == (0, 30, 40, 3)
+    with pytest.raises(ValueError, match="covariance"):
+        rasterize_sum(batch[0], batch[1][0], batch[2], (30, 40))
