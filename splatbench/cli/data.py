@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from splatbench.cli.synthetic import synthetic
+
 if TYPE_CHECKING:
     from splatbench.datasets import Dataset
     from splatbench.datasets.fetch import Fetched
@@ -20,6 +22,8 @@ app = typer.Typer(
     "the cache folder (SPLATBENCH_CACHE). Exit codes: 0 all right, 1 something is missing or wrong, 2 wrong usage.",
     no_args_is_help=True,
 )
+
+app.command("synthetic", epilog="Example: splatbench data synthetic -o test.png --size 768x512 --seed 3")(synthetic)
 
 _BAD = ("missing", "wrong")
 _Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Data sets, or folders of your own pictures.")]

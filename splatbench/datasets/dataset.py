@@ -93,7 +93,7 @@ class ManifestDataset(Dataset):
         self.title = manifest.title
         self.licence = manifest.licence
         self.citation = manifest.citation
-        self.homepage = manifest.homepage
+        self.homepage = manifest.homepage or ""
         self.notes = manifest.notes
         self.images = manifest.entries()
         self._finder = Finder(manifest)
@@ -117,6 +117,8 @@ class ManifestDataset(Dataset):
         lines += [f"  Not accepted: {r.path}: {r.reason}" for r in refused[:_LISTED]]
         if self.manifest.builtin:
             lines.append("  They come inside the package scikit-image: pip install --force-reinstall scikit-image")
+        elif self.manifest.generator:
+            lines.append(f"  Make them:       splatbench data fetch {self.name}")
         elif self.manifest.base_url or self.manifest.archives:
             lines.append(f"  Get them:        splatbench data fetch {self.name}")
         if self.manifest.manual:

@@ -1,4 +1,4 @@
-"""Getting the missing pictures of a data set: files of their own, out of an archive, or by a person's hand."""
+"""Getting the missing pictures of a data set: as files of their own, out of an archive, made here, or by hand."""
 
 from __future__ import annotations
 
@@ -99,6 +99,9 @@ class _Fetch:
             with filelock.FileLock(self.home / ".fetch.lock"):  # a second process waits, then finds all done
                 self.dataset.forget()
                 missing = [e for e in entries if self.dataset.find(e.name)[0] is None]
+                if self.manifest.generator:
+                    self._make(missing)
+                    missing = []
                 alone = [e for e in missing if self.manifest.urls(e)]
                 self._in_parallel(self._from_address, alone)
                 self._from_archives([e for e in missing if not self.manifest.urls(e)])
@@ -106,6 +109,14 @@ class _Fetch:
             for entry in entries:
                 self.reasons.setdefault(entry.name, f"{self.home}: cannot be written: {error.strerror or error}")
         self.dataset.forget()
+
+    def _make(self, entries: Sequence[ImageEntry]) -> None:
+        from splatbench.datasets.synthetic import write_synthetic
+
+        for entry in entries:
+            assert entry.width is not None and entry.height is not None  # the manifest's check
+            write_synthetic(self.home / entry.name, entry.height, entry.width, entry.seed)
+            self._keep_if_right(entry, self.home / entry.name)
 
     def _in_parallel(self, work: Callable[[ImageEntry], None], entries: Sequence[ImageEntry]) -> None:
         pool = concurrent.futures.ThreadPoolExecutor(self.jobs)
@@ -198,7 +209,7 @@ class _Fetch:
         verdict = judge(path, entry, self.manifest)
         if isinstance(verdict, Refused):
             path.unlink(missing_ok=True)
-            self.reasons[entry.name] = f"what was downloaded is not the picture: {verdict.reason}; it was removed"
+            self.reasons[entry.name] = f"what was fetched is not the picture: {verdict.reason}; it was removed"
         else:
             self.done.add(entry.name)
 

@@ -161,7 +161,8 @@ def judge(path: Path, entry: ImageEntry, manifest: Manifest) -> Located | Refuse
     if entry.pixel_sha256:
         if facts.pixel_sha256 != entry.pixel_sha256:
             return Refused(path, "the pixels differ from the published picture")
-        return Located(path, True, (f"{path.name}: re-encoded copy, accepted because its pixels agree",))
+        note = f"{path.name}: re-encoded copy, accepted because its pixels agree"
+        return Located(path, True, () if manifest.generator else (note,))
     if entry.sha256:
         return Refused(path, "the file differs from the published one")
     assert facts.width is not None and facts.height is not None

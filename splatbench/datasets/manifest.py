@@ -35,6 +35,7 @@ class ImageEntry(BaseModel):
     sha256: Sha256 | None = None  # of the published file
     pixel_sha256: Sha256 | None = None  # of the raw RGB8 bytes, row by row
     urls: tuple[Url, ...] = ()  # beside base_url + name
+    seed: int = Field(default=0, ge=0)  # of a picture that is made here
     credit: str = ""
     licence: str = ""
 
@@ -78,7 +79,7 @@ class Manifest(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     title: str
     licence: str
-    homepage: Url
+    homepage: Url | None = None
     citation: str
     notes: tuple[str, ...] = ()  # traps
     folders: tuple[str, ...] = ()  # names that people give the folder, searched first
@@ -86,6 +87,9 @@ class Manifest(BaseModel):
     archives: tuple[Archive, ...] = ()  # tried in order
     manual: str = ""  # how a person gets the pictures
     builtin: Literal["skimage"] | None = None  # inside an installed package
+    generator: Literal["synthetic"] | None = (
+        None  # made here, of width, height and seed (splatbench.datasets.synthetic)
+    )
     numbered: Numbered | None = None  # shorthand for many images; `images` adds what is known of single ones
     images: tuple[ImageEntry, ...] = ()
     # What the size of every picture must obey where width and height are not known one by one.
@@ -104,8 +108,15 @@ class Manifest(BaseModel):
             raise ValueError(f"images outside of `numbered`: {', '.join(sorted(strangers))}")
         if not self.entries():
             raise ValueError("no images")
-        if not (self.base_url or self.archives or self.manual or self.builtin or all(i.urls for i in self.images)):
-            raise ValueError("nothing says where the images come from: base_url, archives, urls, manual or builtin")
+        sources = self.base_url, self.archives, self.manual, self.builtin, self.generator
+        if not (any(sources) or all(i.urls for i in self.images)):
+            raise ValueError(
+                "nothing says where the images come from: base_url, archives, urls, manual, builtin or generator"
+            )
+        if not (self.homepage or self.generator):
+            raise ValueError("homepage: needed unless the pictures are made here (`generator`)")
+        if self.generator and not all(i.width and i.height and i.name.endswith(".png") for i in self.entries()):
+            raise ValueError(f"generator {self.generator}: every image needs width, height and a name ending in .png")
         return self
 
     def entries(self) -> list[ImageEntry]:

@@ -13,7 +13,7 @@ import yaml
 from splatbench.datasets import DatasetError, available_datasets, get_dataset
 from splatbench.datasets.manifest import load_manifest, manifest_folders
 
-OURS = ["div16k", "div2k_valid_hr", "div2k_valid_x2", "div8k", "kodak", "sample"]
+OURS = ["div16k", "div2k_valid_hr", "div2k_valid_x2", "div8k", "kodak", "sample", "synthetic", "synthetic_16k"]
 SMALLEST = {
     "name": "mine",
     "title": "Mine",
@@ -96,6 +96,7 @@ def test_smartsplat_sizes_have_the_published_means():
         ({"images": [{"name": "a.png", "sha256": "12"}]}, "images.0.sha256"),
         ({"images": [{"name": "a.png", "width": 0}]}, "images.0.width"),
         ({"images": []}, "no images"),
+        ({"homepage": None}, "homepage: needed unless"),
         ({"base_url": None}, "where the images come from"),
         ({"base_url": "file:///etc/"}, "base_url"),
         ({"numbered": {"pattern": "{:04d}.png", "first": 1, "last": 3}}, "outside of `numbered`: a.png"),
