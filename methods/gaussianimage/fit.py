@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from splatbench.losses import mse
+from splatbench.losses import Objective
 from splatbench.optim import Adan
-from splatbench.render import rasterize_sum
+from splatbench.render import render_loss
 from splatbench.trace import Trace
 
 from .config import Config
 from .model import Activation
+
+OBJECTIVE = Objective(l2=1.0, clamp=True)
 
 
 def psnr(error: float) -> float:
@@ -54,20 +57,19 @@ def fit(
     for value in parameters.values():
         value.requires_grad_(True)
     optimiser, scheduler = make_optimiser(list(parameters.values()), config)
-    size = activation.size
+    objective, sums = OBJECTIVE.against(target), np.empty(3)
     for i in range(1, iterations + 1):
         covariance = activation.covariance(activation.shape(parameters))
         means = activation.means(parameters["xyz"])
-        image = rasterize_sum(means, covariance, parameters["features"], size, compat=config.compat)
-        loss = mse(image, target, clamp=True)
+        loss = render_loss(means, covariance, parameters["features"], objective, compat=config.compat, sums=sums)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         scheduler.step()
-        error = loss.item()
-        trace.step(i, total or iterations, loss=error, psnr=psnr(error))
+        quality = psnr(sums[1] / target.numel())
+        trace.step(i, total or iterations, loss=loss.item(), psnr=quality)
         if on_curve(i, iterations):
-            trace.log(i, psnr=psnr(error))
+            trace.log(i, psnr=quality)
         if trace.wants(i) and i < iterations:
             trace.snapshot(i, snapshot(parameters))
         if trace.out_of_time():

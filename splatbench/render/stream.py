@@ -25,16 +25,12 @@ class RowLoss(Protocol):
     """What a loss against one image has to offer, `splatbench.losses.TargetLoss` for one."""
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of the image."""
+    def target(self) -> Tensor | np.ndarray:
+        """The image, [H, W, C]."""
         ...
 
-    def __call__(self, image: Tensor) -> Tensor:
-        """The loss of a whole picture [H, W, C]."""
-        ...
-
-    def rows(self, window: np.ndarray, window_row0: int, row0: int, row1: int, grad: np.ndarray | None) -> np.ndarray:
-        """Sums of rows row0 .. row1 - 1, and dL/dpicture of these rows to `grad` unless it is None.
+    def rows(self, window: np.ndarray, window_row0: int, row0: int, row1: int, grad: np.ndarray) -> np.ndarray:
+        """Sums of rows row0 .. row1 - 1, and dL/dpicture of these rows to `grad`.
 
         window: the picture's rows window_row0 ..., at least HALO rows more on both sides where the picture has them.
         """
@@ -53,6 +49,7 @@ def render_loss(
     *,
     compat: frozenset[str] = frozenset(),
     rows: int | None = None,
+    sums: np.ndarray | None = None,
 ) -> Tensor:
     """The loss of the picture of blend `sum`, differentiable, without ever holding the picture.
 
@@ -62,6 +59,7 @@ def render_loss(
         means, covariance, colors, compat: as for `rasterize_sum`.
         loss: against the image, which fixes the size.
         rows: height of a strip, rounded up to a multiple of 256; by default a strip has about 8 million values.
+        sums: filled with the sums of `loss.rows` over the picture.
 
     Returns:
         A scalar, float32.
@@ -69,8 +67,10 @@ def render_loss(
     Raises:
         ValueError: arguments that do not fit, or another device.
     """
-    _, width, channels = loss.shape
-    check_arguments(means, covariance, colors, loss.shape[:2], compat)
+    height, width, channels = loss.target.shape
+    check_arguments(means, covariance, colors, (height, width), compat)
+    if means.ndim != 2:
+        raise ValueError("render_loss takes one picture, not a batch")
     if colors.shape[1] != channels:
         raise ValueError(f"colors: the image has {channels} channels, the Gaussians {colors.shape[1]}")
     if means.device.type != "cpu":
@@ -79,7 +79,8 @@ def render_loss(
         rows = max(1, _VALUES // (width * channels))
     elif rows < 1:
         raise ValueError(f"rows: expected at least 1, got {rows}")
-    total: Tensor = _RenderLoss.apply(means, covariance, colors, loss, compat, -(-rows // TILE_H) * TILE_H)
+    step = -(-rows // TILE_H) * TILE_H
+    total: Tensor = _RenderLoss.apply(means, covariance, colors, loss, compat, step, sums)
     return total
 
 
@@ -88,28 +89,37 @@ class _RenderLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, means: Tensor, covariance: Tensor, colors: Tensor, loss: RowLoss, compat: frozenset[str], step: int
+        ctx: Any,
+        means: Tensor,
+        covariance: Tensor,
+        colors: Tensor,
+        loss: RowLoss,
+        compat: frozenset[str],
+        step: int,
+        sums: np.ndarray | None,
     ) -> Tensor:
         means, covariance, colors = (v.detach().contiguous() for v in (means, covariance, colors))
-        drawing = SumDrawing(means.numpy(), covariance.numpy(), colors.numpy(), loss.shape[:2], compat)
-        needed = any(ctx.needs_input_grad[:3])
-        grad = np.empty((min(step, loss.shape[0]), *loss.shape[1:]), np.float32) if needed else None
-        sums = None
+        height, *pixels = loss.target.shape
+        drawing = SumDrawing(means.numpy(), covariance.numpy(), colors.numpy(), (height, pixels[0]), compat)
+        differentiate = any(ctx.needs_input_grad[:3])
+        grad = np.empty((min(step, height), *pixels), np.float32)
+        total = np.zeros(0)
         for row0, row1, window, window_row0 in _windows(drawing, step):
-            part = None if grad is None else grad[: row1 - row0]
+            part = grad[: row1 - row0]
             found = loss.rows(window, window_row0, row0, row1, part)
-            sums = found if sums is None else sums + found
-            if part is not None:
+            total = total + found if len(total) else found
+            if differentiate:
                 drawing.backward_rows(row0, part)
-        if needed:
+        if differentiate:
             ctx.save_for_backward(*(torch.from_numpy(g) for g in drawing.gradients()))
-        assert sums is not None
-        return torch.tensor(loss.value(sums), dtype=torch.float32)
+        if sums is not None:
+            sums[:] = total
+        return torch.tensor(loss.value(total), dtype=torch.float32)
 
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> Any:  # type: ignore[override]
         grads = ctx.saved_tensors
-        return *(grads if scale.item() == 1.0 else (g * scale for g in grads)), None, None, None
+        return *(grads if scale.item() == 1.0 else (g * scale for g in grads)), None, None, None, None
 
 
 def _windows(drawing: SumDrawing, step: int) -> Iterator[tuple[int, int, np.ndarray, int]]:

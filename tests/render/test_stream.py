@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from splatbench.losses import Objective
 from splatbench.render import rasterize_sum, render_loss
 
 REACH = 10
@@ -15,7 +16,7 @@ class Rough:
     """sum over pixels of (x - t)^2 + x times the pixel 10 rows below: a loss that looks as far as one may."""
 
     def __init__(self, target):
-        self.target, self.shape, self.calls = target, target.shape, []
+        self.target, self.calls = target, []
 
     def __call__(self, image):
         below = torch.zeros_like(image)
@@ -23,15 +24,14 @@ class Rough:
         return (image - torch.from_numpy(self.target)).square().sum() + (image * below).sum()
 
     def rows(self, window, window_row0, row0, row1, grad):
-        height = self.shape[0]
+        height = len(self.target)
         self.calls.append((window_row0, window_row0 + len(window), row0, row1))
-        padded = np.zeros((row1 - row0 + 2 * REACH, *self.shape[1:]), np.float64)
+        padded = np.zeros((row1 - row0 + 2 * REACH, *self.target.shape[1:]), np.float64)
         first, last = max(0, row0 - REACH), min(height, row1 + REACH)
         padded[first - row0 + REACH : last - row0 + REACH] = window[first - window_row0 : last - window_row0]
         above, x, below = padded[: -2 * REACH], padded[REACH:-REACH], padded[2 * REACH :]
         difference = x - self.target[row0:row1]
-        if grad is not None:
-            grad[:] = 2 * difference + above + below
+        grad[:] = 2 * difference + above + below
         return np.array([(difference**2).sum(), (x * below).sum()])
 
     def value(self, sums):
@@ -74,16 +74,32 @@ def test_channels_and_published_deviations(channels, compat, make_scene):
         assert (got.grad - wanted.grad).abs().max() < 1e-5 * wanted.grad.abs().max()
 
 
-def test_value_alone_makes_no_gradients(make_scene):
-    scene = make_scene(10, (20, 20))
+def test_value_alone_and_its_sums(make_scene):
+    scene, loss = make_scene(10, (20, 20)), Rough(np.zeros((20, 20, 3), np.float32))
+    sums = np.empty(2)
+    value = render_loss(*(torch.from_numpy(v) for v in scene), loss, sums=sums)
+    assert value.item() == pytest.approx(sums.sum()) and value.item() > 0 and not value.requires_grad
 
-    class NoGradient(Rough):
-        def rows(self, window, window_row0, row0, row1, grad):
-            assert grad is None
-            return super().rows(window, window_row0, row0, row1, grad)
 
-    value = render_loss(*(torch.from_numpy(v) for v in scene), NoGradient(np.zeros((20, 20, 3), np.float32)))
-    assert value.item() > 0 and not value.requires_grad
+OBJECTIVES = [
+    Objective(l2=1.0, clamp=True),
+    Objective(l1=0.7, ssim=0.3, window="valid"),
+    Objective(l1=0.5, l2=0.2, ssim=0.3),
+]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_objectives_of_a_whole_picture(objective, make_scene):
+    scene = make_scene(900, (560, 70), long=(1, 60), short=(1, 30))
+    target = np.random.default_rng(0).integers(0, 256, (560, 70, 3), np.uint8)
+    streamed, whole = leaves(scene), leaves(scene)
+    value = render_loss(*streamed, objective.against(target), rows=256)
+    value.backward()
+    want = objective(rasterize_sum(*whole, (560, 70)), torch.from_numpy(target))
+    want.backward()
+    assert value.item() == pytest.approx(want.item(), rel=1e-6)
+    for got, wanted in zip(streamed, whole, strict=True):
+        assert (got.grad - wanted.grad).abs().max() < 1e-5 * wanted.grad.abs().max()
 
 
 def test_refusals(make_scene):
