@@ -1,8 +1,8 @@
 """Responses of all Gaussians of a cell of pixels, side by side (blend `topk` on the CPU, first part).
 
-Ranking needs the responses at a pixel together, while they are cheapest to compute Gaussian by Gaussian. So the plan of
-a tile is sorted by strip (`list_items`), and then, one strip at a time, every Gaussian writes its responses to the places
-of its cells (`count_cells`, `respond`): a counting sort whose output stays in the second-level cache.
+Ranking needs the responses at a pixel together, while they are cheapest to compute Gaussian by Gaussian. So the plan
+of a tile is sorted by strip (`list_items`), and then, one strip at a time, every Gaussian writes its responses to the
+places of its cells (`count_cells`, `respond`): a counting sort whose output stays in the second-level cache.
 """
 
 # mypy: disallow-untyped-defs=False
@@ -28,8 +28,11 @@ ITEM = np.dtype(
 )
 _f32 = np.float32
 
+#: Kernels inside pixel loops. numba would count references to their arrays at every call, with atomic operations.
+called, inlined = kernel(_nrt=False), kernel(_nrt=False, forceinline=True)
 
-@kernel(forceinline=True)
+
+@inlined
 def list_items(items, begin, end, records, order, window, centre, cut, floats, ints, doubles, singles):
     """Sorts the plan of Gaussians `order` by strip: items[begin[s] : end[s]] are those of strip s, in this order.
 
@@ -43,9 +46,10 @@ def list_items(items, begin, end, records, order, window, centre, cut, floats, i
         r = records[order[e]]
         for s in range(max(r.x0 >> 3, s_lo), min(r.x1 >> 3, s_hi) + 1):
             begin[s - s_lo + 1] += 1
-    for s in range(STRIPS):
-        begin[s + 1] += begin[s]
-    end[:] = begin
+    end[0] = 0
+    for s in range(1, STRIPS + 1):
+        begin[s] += begin[s - 1]
+        end[s] = begin[s]
     for e in range(0, len(order), 16):
         m = min(16, len(order) - e)
         ids = order[e : e + m]
@@ -64,7 +68,7 @@ def list_items(items, begin, end, records, order, window, centre, cut, floats, i
                 item.w11, item.w21, item.w22 = r.w11, r.w21, r.w22
 
 
-@kernel(forceinline=True)
+@inlined
 def count_cells(items, lo, hi, counts):
     """counts[c]: how many of items[lo : hi] touch cell c of their strip. counts [CELLS_HIGH + 1] int64."""
     counts[:] = 0
@@ -75,7 +79,7 @@ def count_cells(items, lo, hi, counts):
         counts[c + 1] += counts[c]
 
 
-@kernel(forceinline=True)
+@inlined
 def place_cells(counts, places, c0, cells):
     """places[c]: where the responses of cells c0 ... begin. Returns the end of the cells for which there is room."""
     total, c = 0, c0
@@ -86,7 +90,7 @@ def place_cells(counts, places, c0, cells):
     return c
 
 
-@kernel(forceinline=True)
+@inlined
 def start_strip(offset, p, q, w11, w21, w22):
     """(p, q) of the pixels of the first cell that a Gaussian touches in a strip.
 
@@ -97,7 +101,7 @@ def start_strip(offset, p, q, w11, w21, w22):
     return fma(x, splat(w11), splat(p)), fma(x, splat(w21), fma(cell_row(), splat(w22), splat(q)))
 
 
-@kernel(forceinline=True)
+@inlined
 def respond(items, lo, hi, c0, c1, places, responses, who, cut):
     """Writes the responses of items[lo : hi] in cells c0 .. c1 - 1 of their strip.
 
@@ -119,14 +123,14 @@ def respond(items, lo, hi, c0, c1, places, responses, who, cut):
             k = k + _f32(1)
 
 
-@kernel(forceinline=True)
+@inlined
 def pad(responses, place):
     """Zeros up to the next four."""
     for i in range(place, (place + FOUR - 1) & -FOUR):
         store(responses, 16 * i, splat(_f32(0)))
 
 
-@kernel(forceinline=True)
+@inlined
 def responses_of(responses, i):
     """Four vectors from place i on."""
     at = 16 * i

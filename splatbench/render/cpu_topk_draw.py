@@ -21,14 +21,16 @@ from .cpu_topk_cells import (
     CELLS_HIGH,
     FOUR,
     STRIPS,
+    called,
     count_cells,
+    inlined,
     list_items,
     pad,
     place_cells,
     respond,
     responses_of,
 )
-from .f32x16 import divide, fma, load, splat, store, store_rgb
+from .f32x16 import divide, fma, load, splat, splat_at, store, store_rgb
 from .f32x16_rank import any_tie, larger, reaching, smaller
 from .jit import kernel
 from .sharing import take
@@ -38,18 +40,18 @@ THRESHOLD, LAST, INVERSE, PIXEL = 0, 16, 32, 48
 _f32 = np.float32
 
 
-@kernel
+@called
 def state_floats(channels):
     """Floats of (the state of a cell, that of a strip of a tile); the odd cache line as in `cpu_plan.PITCH`."""
     cell = PIXEL + 48 * ((channels + 2) // 3)
     return cell, CELLS_HIGH * cell + 16
 
 
-@kernel(forceinline=True)
+@inlined
 def _rank(responses, first, end, k, best):
     """The k largest responses of each pixel to best[:k], descending, and the next one to best[k]; sixteen floats each.
 
-    Four new values at a time fall through the sorted ones, each staying where it is larger and pushing on what it finds.
+    Four new values at a time fall through the sorted ones, each staying where it is larger and pushing the other on.
     """
     beyond = splat(_f32(0))
     for j in range(k):
@@ -67,9 +69,9 @@ def _rank(responses, first, end, k, best):
     store(best, 16 * k, beyond)
 
 
-@kernel
-def _break_ties(responses, who, first, end, k, best, last):
-    """Where the k-th response equals the next: finds the highest index that is chosen, and clears what is not chosen."""
+@called
+def _break_ties(responses, who, first, end, k, best, last, at):
+    """Where the k-th response equals the next: clears the rest; the highest index chosen goes to `last`."""
     for lane in range(16):
         value = best[16 * (k - 1) + lane]
         if value == 0 or best[16 * k + lane] != value:
@@ -84,27 +86,27 @@ def _break_ties(responses, who, first, end, k, best, last):
                 if responses[16 * i + lane] == value and who[i] > chosen:
                     lowest = min(lowest, who[i])
             chosen = lowest
-        last[lane] = chosen
+        last[at + lane] = chosen
         for i in range(first, end):
             if responses[16 * i + lane] == value and who[i] > chosen:
                 responses[16 * i + lane] = 0
 
 
-@kernel(forceinline=True)
+@inlined
 def _blend(responses, who, first, end, threshold, epsilon, colors, channel):
     """(1 / (S + epsilon), three channels of the weighted average) over the responses that reach the threshold."""
-    zero = splat(_f32(0))
+    zero, pitch = splat(_f32(0)), colors.shape[1]
     total = r = g = b = zero
     for i in range(first, end):
-        a, n = reaching(responses_of(responses, i)[0], threshold), who[i]
+        a, at = reaching(load(responses, 16 * i), threshold), who[i] * pitch + channel
         total = total + a
-        r, g = fma(a, splat(colors[n, channel]), r), fma(a, splat(colors[n, channel + 1]), g)
-        b = fma(a, splat(colors[n, channel + 2]), b)
+        r, g = fma(a, splat_at(colors, at), r), fma(a, splat_at(colors, at + 1), g)
+        b = fma(a, splat_at(colors, at + 2), b)
     inverse = divide(splat(_f32(1)), total + epsilon)
     return inverse, r * inverse, g * inverse, b * inverse
 
 
-@kernel(forceinline=True)
+@inlined
 def _draw_cell(responses, who, first, end, k, epsilon, colors, best, state, at):
     """Fills the state of one cell."""
     threshold = splat(_f32(0))
@@ -114,7 +116,7 @@ def _draw_cell(responses, who, first, end, k, epsilon, colors, best, state, at):
         _rank(responses, first, end, k, best)
         threshold = load(best, 16 * (k - 1))
         if any_tie(threshold, load(best, 16 * k)):
-            _break_ties(responses, who, first, end, k, best, state[at + LAST : at + LAST + 16])
+            _break_ties(responses, who, first, end, k, best, state, at + LAST)
     store(state, at + THRESHOLD, threshold)
     for channel in range(0, colors.shape[1], 3):
         inverse, r, g, b = _blend(responses, who, first, end, threshold, epsilon, colors, channel)
@@ -125,7 +127,7 @@ def _draw_cell(responses, who, first, end, k, epsilon, colors, best, state, at):
         store(state, place + 32, b)
 
 
-@kernel(forceinline=True)
+@inlined
 def _write_cell(state, at, image, flat, x, y):
     """The pixels of a cell to columns x ... and rows y ... of the image."""
     height, width, channels = image.shape

@@ -17,7 +17,7 @@ import numpy as np
 from .cpu_bins import TILE_H, TILE_W, own_tiles
 from .cpu_plan import CELLS, FLOATS, INTS, LANE_FLOATS, OFFSET, PLAN_FLOATS, ROW, P, Q, plan
 from .cpu_sum import differentiate
-from .cpu_topk_cells import CELLS_HIGH, STRIPS, start_strip
+from .cpu_topk_cells import CELLS_HIGH, STRIPS, called, inlined, start_strip
 from .cpu_topk_draw import INVERSE, LAST, PIXEL, THRESHOLD, state_floats
 from .f32x16 import fma, load, load_rgb, prefetch, response, splat, store, totals
 from .f32x16_rank import chosen
@@ -32,7 +32,7 @@ SUMS = 8
 _f32 = np.float32
 
 
-@kernel(forceinline=True)
+@inlined
 def _gradient_cell(grad, flat, x, y, channel, spare):
     """Three channels of dL/dpicture from column x and row y on, zero outside the picture."""
     height, width, channels = grad.shape
@@ -47,7 +47,7 @@ def _gradient_cell(grad, flat, x, y, channel, spare):
     return load(spare, 0), load(spare, 16), load(spare, 32)
 
 
-@kernel
+@called
 def _prepare_tile(state, grad, x, y, channel, spare, cells):
     """From states and dL/dpicture to what `_gather` reads of the tile at column x and row y."""
     height, width, channels = grad.shape
@@ -68,7 +68,7 @@ def _prepare_tile(state, grad, x, y, channel, spare, cells):
             store(cells, to + _MEAN, mean)
 
 
-@kernel(forceinline=True)
+@inlined
 def _gather(i, n, r, colors, channel, floats, ints, window, cells, cut, sums):
     """Sums over the pairs of Gaussian n with record r, lane i of the plan, in one tile.
 
@@ -105,7 +105,7 @@ def _gather(i, n, r, colors, channel, floats, ints, window, cells, cut, sums):
     store(sums, 0, totals(up, uq, upp, upq, uqq, a0, a1, a2))
 
 
-@kernel(forceinline=True)
+@inlined
 def _shared(r):
     """Whether a Gaussian touches more than one tile."""
     return (r.x0 // TILE_W != r.x1 // TILE_W) | (r.y0 // TILE_H != r.y1 // TILE_H)
@@ -122,6 +122,7 @@ def _collect_tile(
     singles, sums = floats[PLAN_FLOATS : PLAN_FLOATS + LANE_FLOATS], floats[PLAN_FLOATS + LANE_FLOATS :]
     s_lo, s_hi, row0, row1 = window
     waiting_ids, waiting_sums = waiting
+    grad_means, grad_shapes, grad_colors = out
     ids, count = np.empty(16, np.int32), 0
     for shared in (False, True):
         m = 0
@@ -133,18 +134,20 @@ def _collect_tile(
                 m += 1
             if m == 0 or (m < 16 and e + 1 < len(order)):
                 continue
-            if not shared:
-                for i in range(m):
-                    for k in range(3):
-                        prefetch(out[k], ids[i])
+            for i in range(m):
+                prefetch(grad_means, ids[i])
+                prefetch(grad_shapes, ids[i])
+                prefetch(grad_colors, ids[i])
             plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row1, 0, centre, cut)
             for i in range(m):
                 _gather(i, ids[i], records[ids[i]], colors, channel, floats, ints, window, cells, cut, sums)
                 for k in range(SUMS):
                     moments[k, i] = sums[k]
             if shared:
-                waiting_ids[count : count + m] = ids[:m]
-                waiting_sums[count : count + m] = moments[:, :m].T
+                for i in range(m):
+                    waiting_ids[count + i] = ids[i]
+                    for k in range(SUMS):
+                        waiting_sums[count + i, k] = moments[k, i]
                 count += m
             else:
                 differentiate(ids, m, doubles, conic, moments, out)
@@ -163,7 +166,8 @@ def _add_waiting(part, parts, records, start, counts, ids, sums, white, moments,
                 continue
             r = records[n]
             some[m], white[m], white[16 + m], white[32 + m] = n, r.w11, r.w21, r.w22
-            moments[:, m] = sums[e]
+            for c in range(SUMS):
+                moments[c, m] = sums[e, c]
             m += 1
             if m == 16:
                 differentiate(some, m, white, conic, moments, out)

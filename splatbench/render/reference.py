@@ -8,6 +8,7 @@ where w >= 1/255. It judges the fast kernels, their values and their gradients, 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -38,41 +39,47 @@ def rasterize_sum_reference(
         [H, W, C] float64. Gaussians with a singular covariance, or with a mean or covariance that is not finite, are
         dropped and get zero gradients.
     """
-    height, width = size
-    keep = _regular(means, covariance)
+    keep = drawable(means, covariance)
     means, covariance, colors = means[keep].double(), covariance[keep].double(), colors[keep].double()
-    tiles = _tile_lists(means.detach(), covariance.detach(), size, compat)
-    sxx, sxy, syy = covariance.unbind(1)
-    det = sxx * syy - sxy * sxy
-    conic = torch.stack([syy / det, -sxy / det, sxx / det], 1)
+
+    def tile(x: Tensor, y: Tensor, ids: Tensor) -> Tensor:
+        image = colors.new_zeros(len(y), len(x), colors.shape[1])
+        for part in ids.split(_CHUNK):
+            w = responses(x, y, means[part], covariance[part], _LIMIT)
+            image = image + torch.einsum("nyx,nc->yxc", w, colors[part])
+        return image
+
+    return by_tiles(tile, tile_lists(means.detach(), covariance.detach(), size, compat, _LIMIT), size)
+
+
+def by_tiles(
+    tile: Callable[[Tensor, Tensor, Tensor], Tensor], lists: list[list[Tensor]], size: tuple[int, int]
+) -> Tensor:
+    """The picture put together from tile(x, y, ids) [len(y), len(x), C]: pixel centres, and Gaussians that matter."""
+    height, width = size
     rows = []
-    for top in range(0, height, TILE):
-        y = torch.arange(top, min(top + TILE, height), device=means.device, dtype=torch.float64) + 0.5
+    for top, row in zip(range(0, height, TILE), lists, strict=True):
         columns = []
-        for left in range(0, width, TILE):
-            x = torch.arange(left, min(left + TILE, width), device=means.device, dtype=torch.float64) + 0.5
-            ids = tiles[top // TILE][left // TILE]
-            columns.append(_tile(x, y, means, conic, colors, ids))
+        for left, ids in zip(range(0, width, TILE), row, strict=True):
+            x = torch.arange(left, min(left + TILE, width), device=ids.device, dtype=torch.float64) + 0.5
+            y = torch.arange(top, min(top + TILE, height), device=ids.device, dtype=torch.float64) + 0.5
+            columns.append(tile(x, y, ids))
         rows.append(torch.cat(columns, 1))
     return torch.cat(rows, 0)
 
 
-def _tile(x: Tensor, y: Tensor, means: Tensor, conic: Tensor, colors: Tensor, ids: Tensor) -> Tensor:
-    """[len(y), len(x), C]: the sum over Gaussians `ids` at pixel centres x, y."""
-    image = colors.new_zeros(len(y), len(x), colors.shape[1])
-    for part in ids.split(_CHUNK):
-        dx = (x - means[part, :1])[:, None, :]
-        dy = (y - means[part, 1:])[:, :, None]
-        a, b, c = (v[:, None, None] for v in conic[part].unbind(1))
-        power = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
-        # the inner `where` keeps the exponential of dropped pairs, and with it 0 * inf, out of the gradient
-        inside = power <= _LIMIT
-        w = torch.where(inside, torch.exp(-torch.where(inside, power, 0.0)), 0.0)
-        image = image + torch.einsum("nyx,nc->yxc", w, colors[part])
-    return image
+def responses(x: Tensor, y: Tensor, means: Tensor, covariance: Tensor, limit: float) -> Tensor:
+    """[N, len(y), len(x)]: exp(-1/2 d^T S^-1 d) where 1/2 d^T S^-1 d <= limit, else 0."""
+    sxx, sxy, syy = (v[:, None, None] for v in covariance.unbind(1))
+    det = sxx * syy - sxy * sxy
+    dx, dy = (x - means[:, :1])[:, None, :], (y - means[:, 1:])[:, :, None]
+    power = 0.5 * (syy / det * dx * dx + sxx / det * dy * dy) - sxy / det * dx * dy
+    # the inner `where` keeps the exponential of dropped pairs, and with it 0 * inf, out of the gradient
+    inside = power <= limit
+    return torch.where(inside, torch.exp(-torch.where(inside, power, 0.0)), 0.0)
 
 
-def _regular(means: Tensor, covariance: Tensor) -> Tensor:
+def drawable(means: Tensor, covariance: Tensor) -> Tensor:
     """Indices of Gaussians that can be drawn."""
     sxx, sxy, syy = covariance.detach().double().unbind(1)
     det = sxx * syy - sxy * sxy
@@ -80,8 +87,13 @@ def _regular(means: Tensor, covariance: Tensor) -> Tensor:
     return (finite & torch.isfinite(det) & (sxx > 0) & (det > DEGENERATE * sxx * syy)).nonzero()[:, 0]
 
 
-def _tile_lists(means: Tensor, covariance: Tensor, size: tuple[int, int], compat: frozenset[str]) -> list[list[Tensor]]:
-    """For each tile of 16 x 16 pixels, by row and column, the Gaussians it sees, ascending."""
+def tile_lists(
+    means: Tensor, covariance: Tensor, size: tuple[int, int], compat: frozenset[str], limit: float
+) -> list[list[Tensor]]:
+    """For each tile of 16 x 16 pixels, by row and column, the Gaussians it sees, ascending.
+
+    Without `compat` these are at least the Gaussians with 1/2 d^T S^-1 d <= limit somewhere in the tile.
+    """
     tiles_y, tiles_x = (-(-n // TILE) for n in size)
     u = means - 0.5
     sxx, sxy, syy = covariance.unbind(1)
@@ -91,14 +103,14 @@ def _tile_lists(means: Tensor, covariance: Tensor, size: tuple[int, int], compat
         reach = torch.ceil(3 * largest.sqrt())[:, None].expand(-1, 2)
     else:
         # half sizes of the outline's box, a little larger: w decides
-        reach = (2 * _LIMIT * covariance[:, [0, 2]]).sqrt() + 1e-6
-    limit = u.new_tensor([tiles_x, tiles_y])
+        reach = (2 * limit * covariance[:, [0, 2]]).sqrt() + 1e-6
+    end = u.new_tensor([tiles_x, tiles_y])
     if compat:
-        first = (u / TILE - reach / TILE).trunc().clamp_min(0).minimum(limit)
-        last = (u / TILE + reach / TILE + 1).trunc().clamp_min(0).minimum(limit)
+        first = (u / TILE - reach / TILE).trunc().clamp_min(0).minimum(end)
+        last = (u / TILE + reach / TILE + 1).trunc().clamp_min(0).minimum(end)
     else:
-        first = ((u - reach) / TILE).floor().clamp_min(0).minimum(limit)
-        last = ((u + reach) / TILE).floor().add(1).clamp_min(0).minimum(limit)
+        first = ((u - reach) / TILE).floor().clamp_min(0).minimum(end)
+        last = ((u + reach) / TILE).floor().add(1).clamp_min(0).minimum(end)
     x0, y0 = first.long().unbind(1)
     x1, y1 = last.long().unbind(1)
     columns = [(x0 <= x) & (x < x1) for x in range(tiles_x)]
