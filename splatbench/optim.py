@@ -1,21 +1,166 @@
-"""Optimisers that the methods need and PyTorch does not have."""
+"""Optimisers whose step is one pass over all parameters: Adam, and Adan, which PyTorch does not have."""
 
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
 from torch import Tensor
 
+from splatbench.render.f32x16 import LANES, divide, f32x16, fma, splat, sqrt
 from splatbench.render.jit import kernel
 from splatbench.render.threads import run, thread_count
 
 
-class Adan(torch.optim.Optimizer):
+class _Optimiser(torch.optim.Optimizer):
+    """Contiguous float32 parameters on the CPU are updated together by one kernel, others one by one with torch."""
+
+    _betas: ClassVar[int]
+    #: Tensors that belong to a parameter, in the order in which the kernel takes them.
+    _names: ClassVar[tuple[str, ...]]
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(param_group)
+        group, name = self.param_groups[-1], type(self).__name__
+        for setting in ("lr", "eps", "weight_decay"):
+            if not group[setting] >= 0:
+                raise ValueError(f"{name}: {setting} must not be negative, got {group[setting]}")
+        if len(group["betas"]) != self._betas or not all(0 <= beta < 1 for beta in group["betas"]):
+            raise ValueError(f"{name}: expected {self._betas} betas in [0, 1), got {group['betas']}")
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One step. Returns what `closure` returns, if one is given. Parameters without a gradient stay as they are.
+
+        Raises:
+            ValueError: a gradient or a loaded state that does not fit its parameter.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        rows, factors = [], []
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                tensors, step = self._tensors(p)
+                if p.device.type == "cpu" and p.dtype == torch.float32 and p.is_contiguous():
+                    rows.append(tensors)
+                    factors.append(self._factors(group, step))
+                else:
+                    self._plain(*tensors, group, step)
+        if rows:
+            self._update_together(rows, factors)
+        return loss
+
+    def _tensors(self, p: Tensor) -> tuple[list[Tensor], int]:
+        """The parameter, its gradient and its state, all of one kind, and the number of the step to make."""
+        grad, state = p.grad, self.state[p]
+        assert grad is not None
+        if grad.is_sparse or grad.is_complex():
+            raise ValueError(f"{type(self).__name__}: gradients must be dense and real")
+        grad = grad.contiguous()
+        if not state:
+            state["step"] = 0
+            state.update(self._start(grad))
+        state["step"] += 1
+        tensors = [p, grad]
+        for name in self._names:
+            value = state[name] = state[name].contiguous()
+            tensors.append(value)
+        for x in tensors:  # the kernel gets addresses
+            if x.shape != p.shape or x.dtype != p.dtype or x.device != p.device:
+                raise ValueError(
+                    f"{type(self).__name__}: gradient or state {list(x.shape)}, {x.dtype}, {x.device} does not fit "
+                    f"its parameter {list(p.shape)}, {p.dtype}, {p.device}"
+                )
+        return tensors, int(state["step"])
+
+    @staticmethod
+    def _update_together(rows: list[list[Tensor]], factors: list[tuple[float, ...]]) -> None:
+        threads = thread_count()
+        addresses = np.array([[x.data_ptr() for x in tensors] for tensors in rows], np.int64)
+        sizes = np.array([tensors[0].numel() for tensors in rows], np.int64)
+        scratch = np.zeros((threads, addresses.shape[1], LANES), np.float32)
+        edges = scratch.ctypes.data + 4 * LANES * np.arange(scratch.size // LANES).reshape(threads, -1)
+        run(threads, _update, addresses, sizes, np.array(factors, np.float32), edges)
+
+    def _start(self, grad: Tensor) -> dict[str, Tensor]:
+        """The state before the first step."""
+        return {name: torch.zeros_like(grad) for name in self._names}
+
+    def _factors(self, group: dict[str, Any], step: int) -> tuple[float, ...]:
+        """The kernel's factors for one parameter."""
+        raise NotImplementedError
+
+    def _plain(self, *args: Any) -> None:
+        """The step of one parameter made of torch operations: plain(parameter, gradient, *state, group, step)."""
+        raise NotImplementedError
+
+
+class Adam(_Optimiser):
+    """Adam (Kingma and Ba, arXiv 1412.6980), or AdamW with `decoupled_weight_decay`; the rule of `torch.optim.Adam`.
+
+    With gradient g and bias corrections c_i = 1 - beta_i^t:
+
+        m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p = p - lr (m / c1) / (sqrt(v / c2) + eps)
+
+    Args:
+        params: as for every torch optimiser; groups may have settings of their own.
+        lr: learning rate, >= 0.
+        betas: (b1, b2), each in [0, 1).
+        eps: added to the denominator, >= 0.
+        weight_decay: >= 0.
+        decoupled_weight_decay: shrinks p by 1 - lr weight_decay (Loshchilov and Hutter, arXiv 1711.05101) instead of
+            adding weight_decay p to the gradient.
+
+    Raises:
+        ValueError: a setting out of range.
+    """
+
+    _betas = 2
+    _names = ("exp_avg", "exp_avg_sq")
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        settings = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, settings | {"decoupled_weight_decay": decoupled_weight_decay})
+
+    def _factors(self, group: dict[str, Any], step: int) -> tuple[float, ...]:
+        b1, b2 = group["betas"]
+        lr, decay, decoupled = float(group["lr"]), group["weight_decay"], group["decoupled_weight_decay"]
+        keep, added = (1 - lr * decay, 0.0) if decoupled else (1.0, decay)
+        rate, root = lr / (1 - b1**step), 1 / math.sqrt(1 - b2**step)
+        return b1, 1 - b1, b2, 1 - b2, rate, root, group["eps"], keep, added
+
+    def _plain(self, p: Tensor, grad: Tensor, m: Tensor, v: Tensor, group: dict[str, Any], step: int) -> None:  # type: ignore[override]
+        b1, b2 = group["betas"]
+        if group["decoupled_weight_decay"]:
+            p.mul_(1 - float(group["lr"]) * group["weight_decay"])
+        elif group["weight_decay"]:
+            grad = grad.add(p, alpha=group["weight_decay"])
+        m.lerp_(grad, 1 - b1)
+        v.mul_(b2).addcmul_(grad, grad, value=1 - b2)
+        denominator = v.sqrt().div_(math.sqrt(1 - b2**step)).add_(group["eps"])
+        p.addcdiv_(m, denominator, value=-float(group["lr"]) / (1 - b1**step))
+
+
+class Adan(_Optimiser):
     """Adaptive Nesterov momentum (Xie et al., "Adan", arXiv 2208.06677, Algorithm 1; no restarts, no clipping).
 
     With gradient g, difference d to the gradient before (0 at first) and bias corrections c_i = 1 - beta_i^t, where
@@ -24,92 +169,168 @@ class Adan(torch.optim.Optimizer):
         m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) d;  n = b3 n + (1 - b3) (g + b2 d)^2
         p = (p - lr (m / c1 + b2 v / c2) / (sqrt(n / c3) + eps)) / (1 + lr weight_decay)
 
-    On the CPU a step is one pass over contiguous float32 parameters; elsewhere it is made of torch operations.
-
     Args:
-        params: as for every torch optimiser.
-        lr: learning rate, > 0 (0 is allowed and changes nothing).
+        params: as for every torch optimiser; groups may have settings of their own.
+        lr: learning rate, >= 0.
         betas: (b1, b2, b3), each in [0, 1).
-        eps: added to the denominator.
+        eps: added to the denominator, >= 0.
         weight_decay: proximal (divides the parameter), >= 0.
 
     Raises:
         ValueError: a setting out of range.
     """
 
+    _betas = 3
+    _names = ("exp_avg", "exp_avg_diff", "exp_avg_sq", "previous")
+
     def __init__(
         self,
-        params: Iterable[Any],
+        params: Any,
         lr: float = 1e-3,
         betas: tuple[float, float, float] = (0.98, 0.92, 0.99),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        if lr < 0 or eps < 0 or weight_decay < 0:
-            raise ValueError(f"Adan: lr, eps and weight_decay must not be negative, got {lr}, {eps}, {weight_decay}")
-        if len(betas) != 3 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"Adan: expected three betas in [0, 1), got {betas}")
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """One step. Returns what `closure` returns, if one is given."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._update(p, p.grad, group)
-        return loss
+    def _start(self, grad: Tensor) -> dict[str, Tensor]:
+        return super()._start(grad) | {"previous": grad.clone()}
 
-    def _update(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[p]
-        if not state:
-            state["step"] = 0
-            for name in ("exp_avg", "exp_avg_diff", "exp_avg_sq"):
-                state[name] = torch.zeros_like(p, memory_format=torch.contiguous_format)
-            state["previous"] = grad.detach().clone(memory_format=torch.contiguous_format)
-        state["step"] += 1
+    def _factors(self, group: dict[str, Any], step: int) -> tuple[float, ...]:
         b1, b2, b3 = group["betas"]
-        lr, eps, shrink = float(group["lr"]), group["eps"], 1 / (1 + float(group["lr"]) * group["weight_decay"])
-        c1, c2, c3 = (1 - beta ** state["step"] for beta in (b1, b2, b3))
-        m, v, n, previous = (state[name] for name in ("exp_avg", "exp_avg_diff", "exp_avg_sq", "previous"))
-        if p.device.type == "cpu" and p.dtype == torch.float32 and p.is_contiguous():
-            flat = [x.detach().contiguous().view(-1).numpy() for x in (p, grad, m, v, n, previous)]
-            rates = lr / c1, lr * b2 / c2, 1 / math.sqrt(c3)
-            run(thread_count(), _step, *flat, b1, b2, b3, *rates, eps, shrink)
-            return
+        lr = float(group["lr"])
+        c1, c2, c3 = (1 - beta**step for beta in (b1, b2, b3))
+        shrink = 1 / (1 + lr * group["weight_decay"])
+        return b1, 1 - b1, b2, 1 - b2, b3, 1 - b3, lr / c1, lr * b2 / c2, 1 / math.sqrt(c3), group["eps"], shrink
+
+    def _plain(  # type: ignore[override]
+        self,
+        p: Tensor,
+        grad: Tensor,
+        m: Tensor,
+        v: Tensor,
+        n: Tensor,
+        previous: Tensor,
+        group: dict[str, Any],
+        step: int,
+    ) -> None:
+        b1, b2, b3 = group["betas"]
+        *_, rate1, rate2, scale, eps, shrink = self._factors(group, step)
         d = grad - previous
         m.mul_(b1).add_(grad, alpha=1 - b1)
         v.mul_(b2).add_(d, alpha=1 - b2)
         h = torch.add(grad, d, alpha=b2)
         n.mul_(b3).addcmul_(h, h, value=1 - b3)
-        denominator = n.sqrt().div_(math.sqrt(c3)).add_(eps)
-        p.addcdiv_(m, denominator, value=-lr / c1).addcdiv_(v, denominator, value=-lr * b2 / c2).mul_(shrink)
+        denominator = n.sqrt().mul_(scale).add_(eps)
+        p.addcdiv_(m, denominator, value=-rate1).addcdiv_(v, denominator, value=-rate2).mul_(shrink)
         previous.copy_(grad)
 
 
-@kernel
-def _step_range(p, grad, m, v, n, previous, b1, b2, b3, rate1, rate2, scale, eps, shrink):
-    for i in range(len(p)):
-        g = grad[i]
-        d = g - previous[i]
-        previous[i] = g
-        m[i] = b1 * m[i] + (np.float32(1) - b1) * g
-        v[i] = b2 * v[i] + (np.float32(1) - b2) * d
-        h = g + b2 * d
-        n[i] = b3 * n[i] + (np.float32(1) - b3) * h * h
-        denominator = math.sqrt(n[i]) * scale + eps
-        p[i] = (p[i] - (rate1 * m[i] + rate2 * v[i]) / denominator) * shrink
+# -- the kernel: addresses instead of arrays, so that any number of tensors of any size goes through one call ----------
+@intrinsic
+def _load(typingctx, address, index):
+    """Sixteen float32 from `address` + `index` floats on."""
+
+    def codegen(context, builder, sig, args):
+        data = builder.inttoptr(args[0], ir.FloatType().as_pointer())
+        place = builder.bitcast(builder.gep(data, [args[1]]), f32x16.vector.as_pointer())
+        return builder.load(place, align=4)
+
+    return f32x16(types.int64, types.int64), codegen
+
+
+@intrinsic
+def _store(typingctx, address, index, x):
+    def codegen(context, builder, sig, args):
+        data = builder.inttoptr(args[0], ir.FloatType().as_pointer())
+        place = builder.bitcast(builder.gep(data, [args[1]]), f32x16.vector.as_pointer())
+        builder.store(args[2], place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, f32x16), codegen
+
+
+@intrinsic
+def _copy(typingctx, to, to_index, source, index):
+    """One float32 from one address to another."""
+
+    def codegen(context, builder, sig, args):
+        pointer = ir.FloatType().as_pointer()
+        to, source = (builder.gep(builder.inttoptr(args[k], pointer), [args[k + 1]]) for k in (0, 2))
+        builder.store(builder.load(source, align=4), to, align=4)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), codegen
 
 
 @kernel
-def _step(t, threads, p, grad, m, v, n, previous, b1, b2, b3, rate1, rate2, scale, eps, shrink):
-    f = np.float32
-    a, b = len(p) * t // threads, len(p) * (t + 1) // threads
-    _step_range(
-        p[a:b], grad[a:b], m[a:b], v[a:b], n[a:b], previous[a:b],
-        f(b1), f(b2), f(b3), f(rate1), f(rate2), f(scale), f(eps), f(shrink),
-    )  # fmt: skip
+def _adam(row, a, b, f):
+    p, grad, m, v = row[0], row[1], row[2], row[3]
+    for i in range(a, b, LANES):
+        parameter = _load(p, i)
+        g = fma(splat(f[8]), parameter, _load(grad, i))
+        first = fma(splat(f[0]), _load(m, i), splat(f[1]) * g)
+        second = fma(splat(f[2]), _load(v, i), splat(f[3]) * g * g)
+        _store(m, i, first)
+        _store(v, i, second)
+        change = divide(splat(f[4]) * first, fma(sqrt(second), splat(f[5]), splat(f[6])))
+        _store(p, i, splat(f[7]) * parameter - change)
+
+
+@kernel
+def _adan(row, a, b, f):
+    p, grad, m, v, n, previous = row[0], row[1], row[2], row[3], row[4], row[5]
+    for i in range(a, b, LANES):
+        g = _load(grad, i)
+        d = g - _load(previous, i)
+        h = fma(splat(f[2]), d, g)
+        first = fma(splat(f[0]), _load(m, i), splat(f[1]) * g)
+        second = fma(splat(f[2]), _load(v, i), splat(f[3]) * d)
+        third = fma(splat(f[4]), _load(n, i), splat(f[5]) * h * h)
+        _store(m, i, first)
+        _store(v, i, second)
+        _store(n, i, third)
+        _store(previous, i, g)
+        denominator = fma(sqrt(third), splat(f[8]), splat(f[9]))
+        change = divide(fma(splat(f[6]), first, splat(f[7]) * second), denominator)
+        _store(p, i, (_load(p, i) - change) * splat(f[10]))
+
+
+@kernel(inline="always")
+def _update_range(row, a, b, f):
+    if len(row) == 4:
+        _adam(row, a, b, f)
+    else:
+        _adan(row, a, b, f)
+
+
+@kernel
+def _update(t, threads, addresses, sizes, factors, edges):
+    """A step of all tensors, cut into equal parts for the threads.
+
+    Args:
+        addresses: [n, 4] int64 of parameter, gradient and state for Adam, [n, 6] for Adan: contiguous float32.
+        sizes: [n] int64, values of each.
+        factors: [n, ...] float32, of `Adam._factors` or `Adan._factors`.
+        edges: [threads, 4 or 6] int64, addresses of 16 float32 each, scratch: values that fill no vector go there.
+    """
+    total = before = 0
+    for size in sizes:
+        total += size
+    for k in range(len(sizes)):
+        a, b = max(0, total * t // threads - before), min(sizes[k], total * (t + 1) // threads - before)
+        before += sizes[k]
+        if a >= b:
+            continue
+        row, f = addresses[k], factors[k]
+        whole = b - (b - a) % LANES
+        _update_range(row, a, whole, f)
+        if whole == b:
+            continue
+        for c in range(len(row)):
+            for i in range(whole, b):
+                _copy(edges[t, c], i - whole, row[c], i)
+        _update_range(edges[t], np.int64(0), np.int64(LANES), f)
+        for c in range(len(row)):
+            for i in range(whole, b):
+                _copy(row[c], i, edges[t, c], i - whole)
