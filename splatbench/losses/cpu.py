@@ -42,7 +42,8 @@ class CpuLoss:
         if not o.ssim:
             x = x[row0 - window_row0 : row1 - window_row0].reshape(-1)
             sums = np.empty((2, -(-len(x) // cpu_pixels.BLOCK)))
-            run(threads, cpu_pixels.compare, x, *self._target(row0, row1), o.clamp, weights, out, sums)
+            edges = _aligned((threads, 32))
+            run(threads, cpu_pixels.compare, x, *self._target(row0, row1), o.clamp, weights, out, sums, edges)
             return np.array([*sums.sum(1), 0.0])
         top = max(0, row0 - _REACH)
         sums = np.empty((3, row1 - row0, self._layout.blocks))

@@ -22,7 +22,7 @@ def _gradient(value, t, clamp, by_sign, by_difference):
 
 
 @kernel
-def compare(t, threads, x, whole, floats, clamp, weights, out, sums):
+def compare(t, threads, x, whole, floats, clamp, weights, out, sums, edges):
     """Gradient of flat values, and their sums.
 
     Args:
@@ -30,10 +30,11 @@ def compare(t, threads, x, whole, floats, clamp, weights, out, sums):
         weights: factors (float32) of sign(d) and d in the gradient, d = x - target.
         out: [n] float32, written.
         sums: [2, blocks] float64, written: |d| and d^2 of every BLOCK values.
+        edges: [threads, 32] float32, scratch.
     """
     n, blocks = len(x), sums.shape[1]
     by_sign, by_difference = splat(weights[0]), splat(weights[1])
-    edge = np.zeros(2 * LANES, np.float32)
+    edge = edges[t]
     for block in range(blocks * t // threads, blocks * (t + 1) // threads):
         ones = squares = splat(np.float32(0))
         end = min(n, (block + 1) * BLOCK)
@@ -43,7 +44,8 @@ def compare(t, threads, x, whole, floats, clamp, weights, out, sums):
                 d, g = _gradient(load(x, i), wanted, clamp, by_sign, by_difference)
                 store(out, i, g)
             else:
-                edge[:] = 0
+                for k in range(LANES):
+                    edge[k] = edge[LANES + k] = np.float32(0)
                 for k in range(end - i):
                     edge[k] = x[i + k]
                     edge[LANES + k] = floats[i + k] if len(floats) else np.float32(whole[i + k]) / np.float32(255)

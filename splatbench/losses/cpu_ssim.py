@@ -63,12 +63,12 @@ def layout(height: int, width: int, channels: int, valid: bool) -> Layout:
 def scratch_floats(lay: Layout) -> int:
     """Floats of one thread's scratch."""
     picture, slopes = lay.columns + 4 * lay.lead, lay.columns + 2 * lay.lead
-    return (2 * RING + 5 * ROWS) * picture + (3 * RING + 2) * slopes + LANES
+    return (2 * RING + 5 * ROWS) * picture + (3 * RING + 2) * slopes + 2 * LANES
 
 
 @kernel
 def _parts(lay, scratch):
-    """Rings of (d, t) and of SSIM's derivatives, rows filtered down, two masks, one vector."""
+    """Rings of (d, t) and of SSIM's derivatives, rows filtered down, two masks, two vectors."""
     picture, slopes = lay.columns + 4 * lay.lead, lay.columns + 2 * lay.lead
     a = 2 * RING * picture
     b = a + 3 * RING * slopes
@@ -85,38 +85,27 @@ def _clear(ring, size, fields, slot):
 
 
 @kernel
-def _read_target(lay, ring, size, slot, first, whole, floats, start, edge):
-    """Columns `first` ... of a row of the target to the second ring, zero outside the picture."""
-    for v in range(size // COLUMN):
-        column, place = first + LANES * v, size + v * COLUMN + slot * LANES
-        if column >= 0 and column + LANES <= lay.wide:
-            at = start + column
-            store(ring, place, load(floats, at) if len(floats) else load_bytes(whole, at))
-            continue
-        for k in range(LANES):
-            at = start + column + k
-            if column + k < 0 or column + k >= lay.wide:
-                edge[k] = _f32(0)
-            else:
-                edge[k] = floats[at] if len(floats) else _f32(whole[at]) / _f32(255)
-        store(ring, place, load(edge, 0))
-
-
-@kernel
-def _read_picture(lay, ring, size, slot, first, x, start, clamp, edge):
-    """The same of the picture; its difference to the target to the first ring."""
+def _read(lay, ring, size, slot, first, x, x_start, clamp, whole, floats, t_start, edge):
+    """Columns `first` ... of a row: picture minus target to the first ring, target to the second; 0 outside."""
     for v in range(size // COLUMN):
         column, place = first + LANES * v, v * COLUMN + slot * LANES
         if column >= 0 and column + LANES <= lay.wide:
-            value = load(x, start + column)
-            prefetch(x, start + column + lay.wide)
+            value = load(x, x_start + column)
+            prefetch(x, x_start + column + lay.wide)
+            t = load(floats, t_start + column) if len(floats) else load_bytes(whole, t_start + column)
         else:
             for k in range(LANES):
-                edge[k] = x[start + column + k] if 0 <= column + k < lay.wide else _f32(0)
-            value = load(edge, 0)
+                i = column + k
+                if i < 0 or i >= lay.wide:
+                    edge[k] = edge[LANES + k] = _f32(0)
+                else:
+                    edge[k] = x[x_start + i]
+                    edge[LANES + k] = floats[t_start + i] if len(floats) else _f32(whole[t_start + i]) / _f32(255)
+            value, t = load(edge, 0), load(edge, LANES)
         if clamp:
             value = clamped(value)
-        store(ring, place, value - load(ring, size + place))
+        store(ring, place, value - t)
+        store(ring, size + place, t)
 
 
 @kernel
@@ -200,8 +189,8 @@ def _sweep_block(lay, block, y0, y1, x, x_row0, whole, floats, t_row0, clamp, we
         for _ in range(y, m + REACH + ROWS):
             slot = (y - base) % RING
             if below <= y < above:
-                _read_target(lay, ring, size, slot, first - 2 * lay.lead, whole, floats, (y - t_row0) * lay.wide, edge)
-                _read_picture(lay, ring, size, slot, first - 2 * lay.lead, x, (y - x_row0) * lay.wide, clamp, edge)
+                x_start, t_start = (y - x_row0) * lay.wide, (y - t_row0) * lay.wide
+                _read(lay, ring, size, slot, first - 2 * lay.lead, x, x_start, clamp, whole, floats, t_start, edge)
             else:
                 _clear(ring, size, 2, slot)
             y += 1
@@ -247,6 +236,7 @@ def sweep(t, threads, lay, row0, row1, x, x_row0, whole, floats, t_row0, clamp, 
         block = a // rows
         end = min(b, (block + 1) * rows)
         y0, y1 = row0 + a - block * rows, row0 + end - block * rows
-        sums[2, y0 - row0 : y1 - row0, block] = 0
+        for y in range(y0, y1):
+            sums[2, y - row0, block] = 0.0
         _sweep_block(lay, block, y0, y1, x, x_row0, whole, floats, t_row0, clamp, weights, out, row0, scratch[t], sums)
         a = end
