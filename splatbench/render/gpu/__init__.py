@@ -16,11 +16,17 @@ A fit that wants the launches and nothing else (in a CUDA graph, say) uses what 
     workspace.backward(grad, d_means, d_covariance, d_colors)
 
 Tensors are contiguous, on one device; shapes as above with B = batch, and without B too where batch = 1. `forward`
-writes all of `out` [B, H, W, C]; `backward` writes all of the three gradients (float32, float64, float32, shaped like the
-inputs) of the last `forward`, whose inputs must be unchanged; blend `topk` also reads its `out` again, which must be
-unchanged too. Neither allocates, synchronises nor reads from the device, so both can be captured: forward is three
-launches, backward two. No size of a list is ever exceeded: what does not fit in a list is found without it, more slowly,
-with the same result. The same inputs give the same bits.
+writes all of `out` [B, H, W, C]; `backward` writes all of the three gradients (float32, float64, float32, shaped like
+the inputs) of the last `forward`, whose inputs must be unchanged; blend `topk` also reads its `out` again, which must
+be unchanged too. Neither allocates, synchronises nor reads from the device, so both can be captured: forward is three
+launches, backward two. Nothing can overflow: what does not fit in a list is found without it, more slowly, with the
+same result. The same inputs give the same bits.
 
-Kernels are interpreted, on CPU tensors, where the environment variable TRITON_INTERPRET is 1 before this package is imported.
+Kernels are interpreted, on CPU tensors, where the environment variable TRITON_INTERPRET is 1 before this package is
+imported.
 """
+
+from .ops import rasterize_sum, rasterize_topk
+from .workspace import Workspace
+
+__all__ = ["Workspace", "rasterize_sum", "rasterize_topk"]
