@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from splatbench.optim import Adam, Adan
 from splatbench.render.gpu.launch import require_device
@@ -22,6 +21,11 @@ _MOST = 16  # parameters of one launch: each is a branch of the kernel
 
 
 @triton.jit
+def _float(x):
+    return x.to(tl.float32)
+
+
+@triton.jit
 def factors(settings, step, ADAN: tl.constexpr):
     """What a step makes of the settings at `settings`, like `splatbench.optim`: in float64, rounded to float32."""
     lr, eps, decay = tl.load(settings), tl.load(settings + 4), tl.load(settings + 5)
@@ -30,16 +34,14 @@ def factors(settings, step, ADAN: tl.constexpr):
     c1, c2 = 1.0 - tl.exp(t * tl.log(b1)), 1.0 - tl.exp(t * tl.log(b2))
     if ADAN:
         c3 = 1.0 - tl.exp(t * tl.log(b3))
-        f = (b1, 1.0 - b1, b2, 1.0 - b2, b3, 1.0 - b3, lr / c1, lr * b2 / c2, 1.0 / tl.sqrt(c3), eps)
-        last = 1.0 / (1.0 + lr * decay), 0.0 * lr
+        rate2, scale, keep, added = lr * b2 / c2, 1.0 / tl.sqrt(c3), 1.0 / (1.0 + lr * decay), 0.0 * lr
     else:
         decoupled = tl.load(settings + 6)
-        f = (b1, 1.0 - b1, b2, 1.0 - b2, b3, 1.0 - b3, lr / c1, 0.0 * lr, 1.0 / tl.sqrt(c2), eps)
-        last = 1.0 - decoupled * lr * decay, (1.0 - decoupled) * decay
-    rounded = ()
-    for k in tl.static_range(10):
-        rounded = rounded + (f[k].to(tl.float32),)
-    return rounded + (last[0].to(tl.float32), last[1].to(tl.float32))
+        rate2, scale = 0.0 * lr, 1.0 / tl.sqrt(c2)
+        keep, added = 1.0 - decoupled * lr * decay, (1.0 - decoupled) * decay
+    d1, d2, d3, rate1 = _float(1.0 - b1), _float(1.0 - b2), _float(1.0 - b3), _float(lr / c1)
+    rate2, scale, eps, keep, added = _float(rate2), _float(scale), _float(eps), _float(keep), _float(added)
+    return _float(b1), d1, _float(b2), d2, _float(b3), d3, rate1, rate2, scale, eps, keep, added
 
 
 @triton.jit
@@ -95,7 +97,10 @@ def update(
             at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
             inside = at < sizes[k]
             f = factors(settings + k * SETTINGS, step, ADAN)
-            p, g = tl.load(parameters[k] + at, mask=inside, other=0.0), tl.load(gradients[k] + at, mask=inside, other=0.0)
+            p, g = (
+                tl.load(parameters[k] + at, mask=inside, other=0.0),
+                tl.load(gradients[k] + at, mask=inside, other=0.0),
+            )
             p = updated(p, g, first[k], second[k], third[k], previous[k], at, inside, step, f, ADAN)
             tl.store(parameters[k] + at, p, mask=inside)
 

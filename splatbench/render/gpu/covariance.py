@@ -93,7 +93,7 @@ def forward(first, third, out, n, SCALES: tl.constexpr, BLOCK: tl.constexpr):
 
 @triton.jit
 def backward(first, third, grad, d_first, d_third, double, n, SCALES: tl.constexpr, BLOCK: tl.constexpr):
-    """Gradients by `first` and `third` from `grad` [n, 3] float64, of which the one by Sxy is multiplied by `double`."""
+    """Gradients by `first` and `third` from `grad` [n, 3] float64, in which that by Sxy is multiplied by `double`."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     a, b, c = load3(first, third, i, i < n, SCALES)
     xx, xy, yy = load_row(grad, i, i < n)
