@@ -78,10 +78,10 @@ def _parts(lay, scratch):
 
 
 @kernel
-def _clear(ring, size, fields, slot):
+def _clear(rings, slot):
     """A row of zeros in each of the rings."""
-    for p in range(slot * LANES, fields * size, COLUMN):
-        store(ring, p, splat(_f32(0)))
+    for p in range(slot * LANES, len(rings), COLUMN):
+        store(rings, p, splat(_f32(0)))
 
 
 @kernel
@@ -116,12 +116,9 @@ def _map_row(lay, filtered, pitch, j, masks, slopes, size, slot):
     missing = splat(_f32(0))
     for i in range(0, width, LANES):
         at = j * pitch + lay.lead - REACH * stride + i
-        md, mdd, mtd = (
-            across(filtered, at, stride),
-            across(filtered, at + field, stride),
-            across(filtered, at + 2 * field, stride),
-        )
-        mt, mtt = across(filtered, at + 3 * field, stride), across(filtered, at + 4 * field, stride)
+        md, mdd = across(filtered, at, stride), across(filtered, at + field, stride)
+        mtd, mt = across(filtered, at + 2 * field, stride), across(filtered, at + 3 * field, stride)
+        mtt = across(filtered, at + 4 * field, stride)
         square = md * md
         vd = mdd - square
         a1 = fma(mt + mt, mt + md, c1)
@@ -181,18 +178,19 @@ def _sweep_block(lay, block, y0, y1, x, x_row0, whole, floats, t_row0, clamp, we
         column = first - lay.lead + i
         masks[i] = _f32(lay.left <= column < lay.right)
         masks[width + i] = _f32(lay.lead <= i < lay.lead + lay.columns)
-    base, below, above = y0 - 2 * REACH - 2, max(0, y0 - 2 * REACH), min(lay.height, y1 + 2 * REACH)
+    # The map is needed from row y0 - REACH on; two rows more make groups of four, which gradient rows y0 .. start, too.
+    # Each ring counts its slots from a row such that the windows of a group begin at a multiple of four.
+    start = y0 - REACH - 2
+    base, map_base = start - REACH, start - 2
     y = base
-    # Rings are numbered so that the windows of four rows begin at a multiple of four. The first rows of the map that
-    # are needed are y0 - REACH ..; two more make whole groups.
-    for m in range(y0 - REACH - 2, y1 + REACH, ROWS):
+    for m in range(start, y1 + REACH, ROWS):
         for _ in range(y, m + REACH + ROWS):
             slot = (y - base) % RING
-            if below <= y < above:
+            if max(0, y0 - 2 * REACH) <= y < min(lay.height, y1 + 2 * REACH):
                 x_start, t_start = (y - x_row0) * lay.wide, (y - t_row0) * lay.wide
                 _read(lay, ring, size, slot, first - 2 * lay.lead, x, x_start, clamp, whole, floats, t_start, edge)
             else:
-                _clear(ring, size, 2, slot)
+                _clear(ring, slot)
             y += 1
         top = (m - REACH - base) % RING
         for v in range(size // COLUMN):
@@ -200,9 +198,9 @@ def _sweep_block(lay, block, y0, y1, x, x_row0, whole, floats, t_row0, clamp, we
             down_target(ring, size, v, top, filtered, pitch)
         for j in range(ROWS):
             row = m + j
-            slot = (row - base - 3) % RING
+            slot = (row - map_base) % RING
             if row < max(lay.top, y0 - REACH) or row >= min(lay.bottom, y1 + REACH):
-                _clear(slopes, slope_size, 3, slot)
+                _clear(slopes, slot)
                 continue
             missing = _map_row(lay, filtered, pitch, j, masks, slopes, slope_size, slot)
             if y0 <= row < y1:
@@ -210,7 +208,7 @@ def _sweep_block(lay, block, y0, y1, x, x_row0, whole, floats, t_row0, clamp, we
         if m - REACH < y0:
             continue
         for v in range(slope_size // COLUMN):
-            down_slopes(slopes, slope_size, v, (m - 2 * REACH - base - 3) % RING, filtered, pitch)
+            down_slopes(slopes, slope_size, v, (m - 2 * REACH - map_base) % RING, filtered, pitch)
         for row in range(m - REACH, min(m - REACH + ROWS, y1)):
             sums[0, row - row0, block], sums[1, row - row0, block] = _gradient_row(
                 lay, filtered, pitch, row - m + REACH, ring, size, (row - base) % RING, first, weights,

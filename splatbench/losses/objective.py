@@ -101,6 +101,10 @@ class TargetLoss:
             raise ValueError(f"loss: the image is on {image.device}, the target on {place}")
         if isinstance(target, np.ndarray) or self._cpu is not None:
             return _Loss.apply(image, self._cpu)
+        if place.type == "cuda":
+            from .gpu import fused  # needs Triton
+
+            return fused(image, target, self.objective)
         return plain_loss(image, target, self.objective)
 
     def rows(self, window: np.ndarray, window_row0: int, row0: int, row1: int, grad: np.ndarray) -> np.ndarray:
