@@ -46,52 +46,43 @@ class _Optimiser(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        rows, factors = [], []
+        together, factors = [], []
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                tensors, step = self._tensors(p)
+                tensors, step = self._tensors(p, p.grad)
                 if p.device.type == "cpu" and p.dtype == torch.float32 and p.is_contiguous():
-                    rows.append(tensors)
+                    together.append(tensors)
                     factors.append(self._factors(group, step))
                 else:
                     self._plain(*tensors, group, step)
-        if rows:
-            self._update_together(rows, factors)
+        if together:
+            _update_together(together, factors)
         return loss
 
-    def _tensors(self, p: Tensor) -> tuple[list[Tensor], int]:
-        """The parameter, its gradient and its state, all of one kind, and the number of the step to make."""
-        grad, state = p.grad, self.state[p]
-        assert grad is not None
+    def _tensors(self, p: Tensor, grad: Tensor) -> tuple[list[Tensor], int]:
+        """The parameter, its gradient and its state, contiguous but for the first; and the number of this step."""
         if grad.is_sparse or grad.is_complex():
             raise ValueError(f"{type(self).__name__}: gradients must be dense and real")
-        grad = grad.contiguous()
+        tensors, state = [p, grad.contiguous()], self.state[p]
         if not state:
             state["step"] = 0
-            state.update(self._start(grad))
+            state.update(self._start(tensors[1]))
         state["step"] += 1
-        tensors = [p, grad]
         for name in self._names:
-            value = state[name] = state[name].contiguous()
+            value = state[name]
+            if not value.is_contiguous():  # as it may be loaded
+                value = state[name] = value.contiguous()
             tensors.append(value)
+        values = p.numel()
         for x in tensors:  # the kernel gets addresses
-            if x.shape != p.shape or x.dtype != p.dtype or x.device != p.device:
+            if x.numel() != values or x.dtype != p.dtype:
                 raise ValueError(
-                    f"{type(self).__name__}: gradient or state {list(x.shape)}, {x.dtype}, {x.device} does not fit "
-                    f"its parameter {list(p.shape)}, {p.dtype}, {p.device}"
+                    f"{type(self).__name__}: a gradient or state of {x.numel()} values, {x.dtype}, does not fit its "
+                    f"parameter of {values}, {p.dtype}"
                 )
         return tensors, int(state["step"])
-
-    @staticmethod
-    def _update_together(rows: list[list[Tensor]], factors: list[tuple[float, ...]]) -> None:
-        threads = thread_count()
-        addresses = np.array([[x.data_ptr() for x in tensors] for tensors in rows], np.int64)
-        sizes = np.array([tensors[0].numel() for tensors in rows], np.int64)
-        scratch = np.zeros((threads, addresses.shape[1], LANES), np.float32)
-        edges = scratch.ctypes.data + 4 * LANES * np.arange(scratch.size // LANES).reshape(threads, -1)
-        run(threads, _update, addresses, sizes, np.array(factors, np.float32), edges)
 
     def _start(self, grad: Tensor) -> dict[str, Tensor]:
         """The state before the first step."""
@@ -304,15 +295,26 @@ def _update_range(row, a, b, f):
         _adan(row, a, b, f)
 
 
+def _update_together(tensors: list[list[Tensor]], factors: list[tuple[float, ...]]) -> None:
+    """A step of contiguous float32 parameters on the CPU: [[parameter, gradient, *state], ...] and their factors."""
+    threads, columns = thread_count(), len(tensors[0])
+    scratch = np.empty(threads * columns * LANES, np.float32)
+    addresses = [x.data_ptr() for row in tensors for x in row]
+    addresses += range(scratch.ctypes.data, scratch.ctypes.data + scratch.nbytes, 4 * LANES)
+    sizes = np.array([row[0].numel() for row in tensors], np.int64)
+    table = np.array(addresses, np.int64).reshape(-1, columns)
+    run(threads, _update, table, sizes, np.array(factors, np.float32))
+
+
 @kernel
-def _update(t, threads, addresses, sizes, factors, edges):
+def _update(t, threads, addresses, sizes, factors):
     """A step of all tensors, cut into equal parts for the threads.
 
     Args:
-        addresses: [n, 4] int64 of parameter, gradient and state for Adam, [n, 6] for Adan: contiguous float32.
+        addresses: [n + threads, 4] int64 for Adam, [n + threads, 6] for Adan, of contiguous float32: parameter,
+            gradient and state of each; then scratch of 16 values each, where values go that fill no vector.
         sizes: [n] int64, values of each.
         factors: [n, ...] float32, of `Adam._factors` or `Adan._factors`.
-        edges: [threads, 4 or 6] int64, addresses of 16 float32 each, scratch: values that fill no vector go there.
     """
     total = before = 0
     for size in sizes:
@@ -322,15 +324,15 @@ def _update(t, threads, addresses, sizes, factors, edges):
         before += sizes[k]
         if a >= b:
             continue
-        row, f = addresses[k], factors[k]
+        row, edge, f = addresses[k], addresses[len(sizes) + t], factors[k]
         whole = b - (b - a) % LANES
         _update_range(row, a, whole, f)
         if whole == b:
             continue
         for c in range(len(row)):
             for i in range(whole, b):
-                _copy(edges[t, c], i - whole, row[c], i)
-        _update_range(edges[t], np.int64(0), np.int64(LANES), f)
+                _copy(edge[c], i - whole, row[c], i)
+        _update_range(edge, np.int64(0), np.int64(LANES), f)
         for c in range(len(row)):
             for i in range(whole, b):
-                _copy(row[c], i, edges[t, c], i - whole)
+                _copy(row[c], i, edge[c], i - whole)
