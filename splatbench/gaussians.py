@@ -18,6 +18,13 @@ Blend = Literal["sum", "topk", "alpha"]
 #: A pair of pixel and Gaussian contributes where its weight reaches this value (DESIGN: support).
 MIN_WEIGHT = 1.0 / 255.0
 
+#: Blend `topk`: how many Gaussians a pixel averages, what is added to the sum of their responses (both Image-GS), and
+#: the response below which a Gaussian takes no part (ours; the published kernels end with the tiles of a 3-sigma square,
+#: "tiles_3sigma"). Left out are at most TOP_K * TOPK_MIN_RESPONSE of responses, a tenth of TOPK_EPSILON.
+TOP_K = 10
+TOPK_EPSILON = 1e-4
+TOPK_MIN_RESPONSE = 1e-6
+
 #: Published deviations from the exact support that a decoder must repeat to show the published picture.
 #: "tiles_3sigma": a Gaussian is seen only by the 16x16 tiles that the square of half side
 #:   ceil(3 sqrt(largest eigenvalue)) around its mean touches.

@@ -1,22 +1,29 @@
-"""The renderer's public face: pictures of Gaussians2D, and the differentiable operation that fits are made of."""
+"""The differentiable operations that fits are made of: pictures of blends `sum` and `topk` on any device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from splatbench.gaussians import COMPAT_FLAGS, Gaussians2D
+from splatbench.gaussians import COMPAT_FLAGS, TOP_K, TOPK_EPSILON, TOPK_MIN_RESPONSE
 
-from .cpu_bins import TILE_H
-from .drawing import SumDrawing
+from .drawing import Drawing, SumDrawing, TopkDrawing, TopkRule, as_numpy
 from .reference import rasterize_sum_reference
+from .reference_topk import rasterize_topk_reference
+
+#: From means, covariance, colours and whether gradients are wanted to a picture on the CPU.
+_Draw = Callable[[np.ndarray, np.ndarray, np.ndarray, bool], Drawing]
 
 
-class _RasterizeSum(torch.autograd.Function):
+class _Rasterize(torch.autograd.Function):
     """On the CPU."""
 
     @staticmethod
@@ -26,26 +33,23 @@ class _RasterizeSum(torch.autograd.Function):
         covariance: Tensor,
         colors: Tensor,
         size: tuple[int, int],
-        compat: frozenset[str],
+        draw: _Draw,
         out: Tensor | None,
     ) -> Tensor:
         ctx.save_for_backward(means, covariance, colors)
         if out is not None:
             ctx.mark_dirty(out)
-        ctx.drawing = SumDrawing(_numpy(means), _numpy(covariance), _numpy(colors), size, compat)
+        wanted = any(ctx.needs_input_grad[:3])
+        ctx.drawing = draw(as_numpy(means), as_numpy(covariance), as_numpy(colors), wanted)
         image = torch.empty((*size, colors.shape[1])) if out is None else out
-        ctx.drawing.draw_rows(out=image.numpy())
+        ctx.drawing.draw_rows(out=image.detach().numpy())
         return image
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
         _ = ctx.saved_tensors  # raises where an input was changed in place
-        ctx.drawing.backward_rows(0, _numpy(grad))
+        ctx.drawing.backward_rows(0, as_numpy(grad))
         return *(torch.from_numpy(g) for g in ctx.drawing.gradients()), None, None, None
-
-
-def _numpy(value: Tensor) -> np.ndarray:
-    return value.detach().contiguous().numpy()
 
 
 def check_arguments(
@@ -74,6 +78,36 @@ def check_arguments(
         raise ValueError("out: must be contiguous")
 
 
+@cache
+def _triton_kernels() -> ModuleType | None:
+    """The kernels for CUDA devices, or None, with a warning, where Triton is not installed."""
+    try:
+        from . import gpu
+    except ModuleNotFoundError as error:
+        if error.name != "triton":
+            raise
+        warnings.warn(
+            "Triton is not installed: the float64 reference draws on this CUDA device, hundreds of times slower; "
+            "pip install triton",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return None
+    return gpu
+
+
+def _each(
+    picture: Callable[[Tensor, Tensor, Tensor], Tensor],
+    tensors: tuple[Tensor, ...],
+    size: tuple[int, int],
+    out: Tensor | None,
+) -> Tensor:
+    """A batch, picture by picture."""
+    images = [picture(*one) for one in zip(*tensors, strict=True)]
+    batch = torch.stack(images) if images else tensors[2].new_zeros(0, *size, tensors[2].shape[-1])
+    return batch if out is None else out.copy_(batch)
+
+
 def rasterize_sum(
     means: Tensor,
     covariance: Tensor,
@@ -85,8 +119,8 @@ def rasterize_sum(
 ) -> Tensor:
     """Differentiable picture of blend `sum`: the sum of w colour where w = exp(-1/2 d^T S^-1 d) >= 1/255.
 
-    On the CPU by fast kernels, elsewhere by the float64 reference. Gaussians that cannot be drawn (singular covariance,
-    NaN or infinite mean or covariance) are left out and get zero gradients.
+    On the CPU and on CUDA devices by fast kernels, elsewhere by the float64 reference. Gaussians that cannot be drawn
+    (singular covariance, NaN or infinite mean or covariance) are left out and get zero gradients.
 
     Args:
         means: [N, 2] float32, (x, y) in pixels; the centre of the first pixel is at (0.5, 0.5). Or [B, N, 2] for B
@@ -104,74 +138,69 @@ def rasterize_sum(
         ValueError: shapes, types or flags that do not fit.
     """
     check_arguments(means, covariance, colors, size, compat, out)
+    tensors = means, covariance, colors
+    if means.device.type == "cuda" and (gpu := _triton_kernels()):
+        drawn: Tensor = gpu.rasterize_sum(*tensors, size, compat=compat, out=out)
+        return drawn
     if means.ndim == 3:
-        pictures = zip(means, covariance, colors, strict=True)
-        images = [rasterize_sum(*picture, size, compat=compat) for picture in pictures]
-        batch = torch.stack(images) if images else colors.new_zeros(0, *size, colors.shape[-1])
-        return batch if out is None else out.copy_(batch)
+        return _each(lambda m, s, c: rasterize_sum(m, s, c, size, compat=compat), tensors, size, out)
     if means.device.type == "cpu":
-        image: Tensor = _RasterizeSum.apply(means, covariance, colors, size, compat, out)
+        image: Tensor = _Rasterize.apply(*tensors, size, lambda m, s, c, _: SumDrawing(m, s, c, size, compat), out)
         return image
-    image = rasterize_sum_reference(means, covariance, colors, size, compat).float()
+    image = rasterize_sum_reference(*tensors, size, compat).float()
     return image if out is None else out.copy_(image)
 
 
-def _require_sum(g: Gaussians2D) -> None:
-    if g.blend != "sum":
-        raise NotImplementedError(f"blend {g.blend!r} cannot be drawn yet; this version draws 'sum'")
-    if g.opacities is not None:
-        raise NotImplementedError("blend 'sum' takes no opacities: multiply them into the colours")
+def rasterize_topk(
+    means: Tensor,
+    covariance: Tensor,
+    colors: Tensor,
+    size: tuple[int, int],
+    *,
+    k: int = TOP_K,
+    epsilon: float = TOPK_EPSILON,
+    min_response: float = TOPK_MIN_RESPONSE,
+    compat: frozenset[str] = frozenset(),
+    out: Tensor | None = None,
+) -> Tensor:
+    """Differentiable picture of blend `topk`: at each pixel the average of the k Gaussians with the largest responses.
 
-
-def render(g: Gaussians2D, out: Tensor | None = None) -> Tensor:
-    """The picture of Gaussians, without gradients.
+    With responses a = exp(-1/2 d^T S^-1 d) >= min_response, and their sum S over these k, a pixel is the sum of
+    a colour / (S + epsilon); 0 where there is no Gaussian. Of equal responses the lower index is chosen; the choice has
+    no gradient (Zhang et al., "Image-GS", SIGGRAPH 2025; defaults are those of its code, but for min_response: there a
+    Gaussian ends with its tiles, see `compat`). Gaussians that cannot be drawn (singular covariance, NaN or infinite
+    mean or covariance) are left out and get zero gradients.
 
     Args:
-        g: on the CPU for the fast kernels; on other devices the float64 reference draws.
-        out: as for `rasterize_sum`.
+        means: [N, 2] float32, (x, y) in pixels; the centre of the first pixel is at (0.5, 0.5). Or [B, N, 2] for B
+            pictures of one size, and the other arguments alike; fill up short sets with means of NaN.
+        covariance: [N, 3] float64, (Sxx, Sxy, Syy) in square pixels. The gradient of Sxy is the true derivative.
+        colors: [N, C >= 1] float32.
+        size: (H, W), each at least 1.
+        k: how many Gaussians a pixel averages, at least 1.
+        epsilon: added to S, at least 1e-30.
+        min_response: in (0, 1].
+        compat: empty, or {"tiles_3sigma"}: a Gaussian is seen in the tiles that this flag names, with any response, and
+            nowhere else; min_response is then ignored.
+        out: [H, W, C] float32, contiguous, on the same device: written and returned.
 
     Returns:
-        [H, W, C] float32, not clamped.
+        [H, W, C] float32 (or [B, H, W, C]), not clamped.
 
     Raises:
-        NotImplementedError: a blend other than `sum`, or opacities.
+        ValueError: shapes, types or values that do not fit, or more than 2^24 Gaussians on the CPU.
     """
-    _require_sum(g)
-    with torch.no_grad():
-        return rasterize_sum(g.means, g.covariance(), g.colors, g.size, compat=g.compat, out=out)
-
-
-def render_u8(g: Gaussians2D) -> np.ndarray:
-    """uint8 [H, W, C]: the picture clamped to [0, 1], times 255, rounded half up. NaN becomes 0."""
-    return _to_u8(render(g))
-
-
-def _to_u8(image: Tensor) -> np.ndarray:
-    return image.nan_to_num_(nan=0.0).clamp_(0, 1).mul_(255).add_(0.5).to(torch.uint8).cpu().numpy()
-
-
-def iter_strips(g: Gaussians2D, rows: int = 256) -> Iterator[tuple[int, Tensor]]:
-    """The picture strip by strip, for sizes that do not fit in memory: the same bits as `render`.
-
-    Args:
-        g: the Gaussians.
-        rows: height of a strip, rounded up to a multiple of 256; the last may be lower.
-
-    Yields:
-        (first row, [h, W, C] float32), from top to bottom.
-
-    Raises:
-        NotImplementedError: a blend other than `sum`, or opacities.
-        ValueError: rows below 1.
-    """
-    _require_sum(g)
-    if rows < 1:
-        raise ValueError(f"rows: expected at least 1, got {rows}")
-    if g.device.type != "cpu":
-        image, step = render(g), -(-rows // TILE_H) * TILE_H
-        yield from ((row, image[row : row + step]) for row in range(0, g.size[0], step))
-        return
-    drawing = SumDrawing(_numpy(g.means), _numpy(g.covariance()), _numpy(g.colors), g.size, g.compat)
-    step = -(-rows // TILE_H) * TILE_H
-    for row in range(0, g.size[0], step):
-        yield row, torch.from_numpy(drawing.draw_rows(row, min(row + step, g.size[0])))
+    check_arguments(means, covariance, colors, size, compat, out)
+    rule, tensors = TopkRule(k, epsilon, min_response, compat), (means, covariance, colors)
+    settings = asdict(rule)
+    if means.device.type == "cuda" and (gpu := _triton_kernels()):
+        drawn: Tensor = gpu.rasterize_topk(*tensors, size, **settings, out=out)
+        return drawn
+    if means.ndim == 3:
+        return _each(lambda m, s, c: rasterize_topk(m, s, c, size, **settings), tensors, size, out)
+    if means.device.type == "cpu":
+        draw: _Draw = lambda m, s, c, wanted: TopkDrawing(m, s, c, size, rule, None if wanted else 0)  # noqa: E731
+        image: Tensor = _Rasterize.apply(*tensors, size, draw, out)
+        return image
+    image = rasterize_topk_reference(*tensors, size, **settings).float()
+    return image if out is None else out.copy_(image)

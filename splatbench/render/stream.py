@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .cpu_bins import TILE_H
-from .drawing import SumDrawing
+from .drawing import Drawing, SumDrawing, TopkDrawing, TopkRule, as_numpy
 from .ops import check_arguments
 
 HALO = 10  # rows that a gradient looks beyond its own: twice the reach of SSIM's window
@@ -47,16 +47,20 @@ def render_loss(
     colors: Tensor,
     loss: RowLoss,
     *,
+    topk: TopkRule | None = None,
     compat: frozenset[str] = frozenset(),
     rows: int | None = None,
     sums: np.ndarray | None = None,
 ) -> Tensor:
-    """The loss of the picture of blend `sum`, differentiable, without ever holding the picture.
+    """The loss of the picture of Gaussians, differentiable, without ever holding the picture.
 
-    The same as `loss(rasterize_sum(means, covariance, colors, size, compat=compat))` but for rounding. On the CPU.
+    The same as `loss(rasterize_sum(means, covariance, colors, size, compat=compat))` but for rounding, or that with
+    `rasterize_topk`. On the CPU.
 
     Args:
-        means, covariance, colors, compat: as for `rasterize_sum`.
+        means, covariance, colors: as for `rasterize_sum`.
+        topk: the rule of blend `topk`; None for blend `sum`.
+        compat: as for `rasterize_sum` (that of blend `topk` is in its rule).
         loss: against the image, which fixes the size.
         rows: height of a strip, rounded up to a multiple of 256; by default a strip has about 8 million values.
         sums: filled with the sums of `loss.rows` over the picture.
@@ -80,7 +84,7 @@ def render_loss(
     elif rows < 1:
         raise ValueError(f"rows: expected at least 1, got {rows}")
     step = -(-rows // TILE_H) * TILE_H
-    total: Tensor = _RenderLoss.apply(means, covariance, colors, loss, compat, step, sums)
+    total: Tensor = _RenderLoss.apply(means, covariance, colors, loss, topk or compat, step, sums)
     return total
 
 
@@ -94,13 +98,17 @@ class _RenderLoss(torch.autograd.Function):
         covariance: Tensor,
         colors: Tensor,
         loss: RowLoss,
-        compat: frozenset[str],
+        blend: TopkRule | frozenset[str],
         step: int,
         sums: np.ndarray | None,
     ) -> Tensor:
-        means, covariance, colors = (v.detach().contiguous() for v in (means, covariance, colors))
         height, *pixels = loss.target.shape
-        drawing = SumDrawing(means.numpy(), covariance.numpy(), colors.numpy(), (height, pixels[0]), compat)
+        arrays, size = (as_numpy(means), as_numpy(covariance), as_numpy(colors)), (height, pixels[0])
+        drawing: Drawing
+        if isinstance(blend, TopkRule):
+            drawing = TopkDrawing(*arrays, size, blend, rows_kept=2 * step)  # gradients come a strip later
+        else:
+            drawing = SumDrawing(*arrays, size, blend)
         differentiate = any(ctx.needs_input_grad[:3])
         grad = np.empty((min(step, height), *pixels), np.float32)
         total = np.zeros(0)
@@ -122,7 +130,7 @@ class _RenderLoss(torch.autograd.Function):
         return *(grads if scale.item() == 1.0 else (g * scale for g in grads)), None, None, None, None
 
 
-def _windows(drawing: SumDrawing, step: int) -> Iterator[tuple[int, int, np.ndarray, int]]:
+def _windows(drawing: Drawing, step: int) -> Iterator[tuple[int, int, np.ndarray, int]]:
     """(row0, row1, window, first row of the window): each strip, with HALO rows of its neighbours around it.
 
     Two strips are in memory: the one below is drawn before the one above is given out.

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from splatbench.gaussians import Gaussians2D
-from splatbench.render import drawing, iter_strips, rasterize_sum, render, render_u8
+from splatbench.render import iter_strips, lease, rasterize_sum, render, render_u8
 from splatbench.render.reference import rasterize_sum_reference
+from splatbench.render.reference_alpha import rasterize_alpha_reference
+from splatbench.render.reference_topk import rasterize_topk_reference
 
 CAP = frozenset({"tile_cap_256"})
 
@@ -64,11 +66,11 @@ def test_workspaces_come_back(make_scene):
     values = leaves(make_scene(50, (20, 20)))
     rasterize_sum(*values, (20, 20)).sum().backward()
     gc.collect()
-    before = len(drawing._free)
+    before = sum(map(len, lease._free.values()))
     for _ in range(5):
         rasterize_sum(*values, (20, 20)).sum().backward()
     gc.collect()
-    assert len(drawing._free) == before >= 1
+    assert sum(map(len, lease._free.values())) == before >= 1
 
 
 def test_a_change_in_place_is_noticed(make_scene):
@@ -153,12 +155,42 @@ def test_errors_name_the_argument(change, message):
         rasterize_sum(**(arguments | change))
 
 
-@pytest.mark.parametrize("fields", [{"blend": "alpha"}, {"opacities": torch.ones(5)}])
-def test_what_is_not_sum_is_refused(fields, make_scene):
+REFUSED = [
+    ({"opacities": torch.ones(5)}, "takes no opacities"),
+    ({"blend": "topk", "opacities": torch.ones(5)}, "takes no opacities"),
+    ({"blend": "topk", "compat": frozenset({"tile_cap_256"})}, "tiles_3sigma"),
+    ({"blend": "alpha", "compat": frozenset({"tiles_3sigma"})}, "no compat flags"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), REFUSED)
+def test_what_a_blend_does_not_know_is_refused(fields, message, make_scene):
     g = gaussians(make_scene(5, (8, 8)), **fields)
     for draw in (render, render_u8, lambda g: list(iter_strips(g))):
-        with pytest.raises(NotImplementedError, match="blend"):
+        with pytest.raises(ValueError, match=message):
             draw(g)
+
+
+@pytest.mark.parametrize("compat", [frozenset(), frozenset({"tiles_3sigma"})])
+def test_pictures_of_topk(compat, make_scene):
+    g = gaussians(make_scene(300, (530, 40), long=(1, 60), short=(1, 30)), blend="topk", compat=compat)
+    image = render(g)
+    want = rasterize_topk_reference(g.means, g.covariance(), g.colors, g.size, compat=compat)
+    assert (image - want).abs().mean() < 1e-5 and ((image - want).abs() > 1e-4).float().mean() < 1e-3
+    assert torch.equal(torch.cat([strip for _, strip in iter_strips(g)]), image)
+    out = torch.empty(530, 40, 3)
+    assert render(g, out=out) is out and torch.equal(out, image)
+
+
+def test_pictures_of_alpha(make_scene):
+    g = gaussians(make_scene(30, (40, 30), long=(1, 20), short=(1, 10)), blend="alpha", opacities=torch.rand(30))
+    image = render(g)
+    assert torch.equal(torch.cat([strip for _, strip in iter_strips(g)]), image)
+    want = rasterize_alpha_reference(g.means, g.covariance(), g.colors, g.opacities, g.size)
+    assert torch.equal(image, want.float())
+    solid = gaussians(make_scene(30, (40, 30)), blend="alpha")
+    ones = rasterize_alpha_reference(solid.means, solid.covariance(), solid.colors, torch.ones(30), solid.size)
+    assert torch.equal(render(solid), ones.float())
 
 
 def test_a_batch_is_its_pictures(make_scene):

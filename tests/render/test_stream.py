@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from splatbench.losses import Objective
-from splatbench.render import rasterize_sum, render_loss
+from splatbench.render import TopkRule, rasterize_sum, rasterize_topk, render_loss
 
 REACH = 10
 
@@ -98,6 +98,20 @@ def test_objectives_of_a_whole_picture(objective, make_scene):
     want = objective(rasterize_sum(*whole, (560, 70)), torch.from_numpy(target))
     want.backward()
     assert value.item() == pytest.approx(want.item(), rel=1e-6)
+    for got, wanted in zip(streamed, whole, strict=True):
+        assert (got.grad - wanted.grad).abs().max() < 1e-5 * wanted.grad.abs().max()
+
+
+@pytest.mark.parametrize("rows", [256, 512])
+def test_topk_equals_the_whole_picture(rows, make_scene):
+    scene, rule = make_scene(900, (700, 50), long=(2, 60), short=(2, 30)), TopkRule(k=4)
+    loss = Rough(np.random.default_rng(0).random((700, 50, 3)).astype(np.float32))
+    streamed, whole = leaves(scene), leaves(scene)
+    value = render_loss(*streamed, loss, topk=rule, rows=rows)
+    value.backward()
+    want = loss(rasterize_topk(*whole, (700, 50), k=4))
+    want.backward()
+    assert value.item() == pytest.approx(want.item(), rel=1e-5)
     for got, wanted in zip(streamed, whole, strict=True):
         assert (got.grad - wanted.grad).abs().max() < 1e-5 * wanted.grad.abs().max()
 
