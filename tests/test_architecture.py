@@ -17,7 +17,9 @@ LIBRARY = ROOT / "splatbench"
 LEVELS = [
     {"files"},
     {"gaussians", "budget", "trace", "record"},
-    {"render", "losses", "optim"},
+    {"render", "losses", "optim", "optim_gpu"},
+    {"graph"},
+    {"fitting"},
     {"codec"},
     {"method"},
     {"metrics", "datasets", "devices", "provenance"},
@@ -30,6 +32,8 @@ EXCEPTIONS = {
     ("codec", "method"),  # decode() finds the method that a file names, at call time
     ("losses", "render"),  # the kernel decorator and the thread pool
     ("optim", "render"),
+    ("optim_gpu", "render"),  # the launcher of Triton kernels
+    ("optim_gpu", "optim"),
     ("metrics", "datasets"),  # weights are fetched by the same downloader
     ("experiment", "report"),  # the `report:` section's schema
 }
