@@ -122,6 +122,7 @@ class DeviceOptimiser:
         if not isinstance(optimiser, Adam | Adan):
             raise ValueError(f"DeviceOptimiser: expected an Adam or Adan, got {type(optimiser).__name__}")
         self.optimiser, self._adan = optimiser, isinstance(optimiser, Adan)
+        optimiser._opt_called = True  # type: ignore[union-attr]  # schedulers warn where `step` was not called
         self.parameters = [p for group in optimiser.param_groups for p in group["params"]]
         self._check_parameters()
         names = ("exp_avg", "exp_avg_diff", "exp_avg_sq", "previous") if self._adan else ("exp_avg", "exp_avg_sq")

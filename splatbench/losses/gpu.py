@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .objective import Objective
 
 _FLAT, _COLUMNS, _PARTS = 1024, 128, 1024  # values of a program: flat, of a row, and of the programs' sums
-_PER_MULTIPROCESSOR = 3  # programs of `similarity` that fit on one: what their registers allow
+_PER_MULTIPROCESSOR = 4  # programs of `similarity` that fit on one: what their registers allow
 _FEWEST_ROWS = 16
 _OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
 

@@ -88,23 +88,6 @@ def test_value_and_gradient_without_ssim(triton_device, shape, kind, objective):
 
 
 @pytest.mark.usefixtures("short_strips")
-def test_a_batch_is_the_mean_of_its_pictures_and_they_do_not_touch(triton_device):
-    objective = Objective(l1=0.2, ssim=0.8)
-    images, targets = pictures((2, 6, 7, 1), triton_device)
-    single = []
-    for image, target in zip(images, targets, strict=True):
-        x = image.clone().requires_grad_()
-        value = gpu.fused(x, target, objective)
-        value.backward()
-        single.append((value.item(), x.grad))
-    x = images.clone().requires_grad_()
-    value = gpu.fused(x, targets, objective)
-    value.backward()
-    assert value.item() == pytest.approx((single[0][0] + single[1][0]) / 2, rel=1e-6)
-    torch.testing.assert_close(x.grad, torch.stack([g for _, g in single]) / 2, rtol=1e-6, atol=1e-9)
-
-
-@pytest.mark.usefixtures("short_strips")
 def test_equal_pictures_have_no_loss_and_no_gradient(triton_device):
     _, target = pictures((8, 9, 3), triton_device, "float32")
     x = target.clone().requires_grad_()

@@ -47,12 +47,12 @@ def from_scales_back(s1, s2, angle, xx, xy, yy):
 
 @triton.jit
 def load3(first, third, i, inside, SCALES: tl.constexpr):
-    """Parameters i in float64: of `first` [n, 3], or of `first` [n, 2] and `third` [n] where SCALES."""
+    """Parameters i in float64: of `first` [n, 3], or of `first` [n, 2] and `third` [n] where SCALES; 1 beyond."""
     COLUMNS: tl.constexpr = 2 if SCALES else 3
-    a = tl.load(first + i * COLUMNS, mask=inside, other=0.0).to(tl.float64)
-    b = tl.load(first + i * COLUMNS + 1, mask=inside, other=0.0).to(tl.float64)
+    a = tl.load(first + i * COLUMNS, mask=inside, other=1.0).to(tl.float64)
+    b = tl.load(first + i * COLUMNS + 1, mask=inside, other=1.0).to(tl.float64)
     place = third + i if SCALES else first + i * COLUMNS + 2
-    return a, b, tl.load(place, mask=inside, other=0.0).to(tl.float64)
+    return a, b, tl.load(place, mask=inside, other=1.0).to(tl.float64)
 
 
 @triton.jit
