@@ -150,14 +150,16 @@ class _Loss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, loss: CpuLoss) -> Tensor:
-        ctx.grad = torch.empty(image.shape)
-        total = loss.rows(image.detach().numpy(), 0, 0, len(image), ctx.grad.numpy())
+        grad = loss.gradient()
+        total = loss.rows(image.detach().numpy(), 0, 0, len(image), grad)
+        ctx.save_for_backward(torch.from_numpy(grad))
         return torch.tensor(loss.value(total), dtype=torch.float32)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> Any:  # type: ignore[override]
-        return (ctx.grad if scale.item() == 1.0 else ctx.grad * scale), None
+        (grad,) = ctx.saved_tensors
+        return (grad if scale.item() == 1.0 else grad * scale), None
 
 
 def mse(image: Tensor, target: Tensor, clamp: bool = True) -> Tensor:

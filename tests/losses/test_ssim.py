@@ -203,6 +203,23 @@ def test_incoming_gradient_scales(pictures):
     torch.testing.assert_close(x.grad, -2.5 * once)
 
 
+def test_gradients_that_are_held_are_not_written_over(pictures):
+    loss, places = MIXED.against(pictures((20, 30, 3))[1]), set()
+    images = [pictures((20, 30, 3), seed)[0] for seed in range(6)]
+    held = []
+    for image in images[:3]:
+        x = image.clone().requires_grad_()
+        (grad,) = torch.autograd.grad(loss(x), x)
+        held.append((grad, grad.clone()))
+    for image in images[3:]:
+        x = image.clone().requires_grad_()
+        (grad,) = torch.autograd.grad(loss(x), x)
+        places.add(grad.data_ptr())
+        del grad
+    assert len(places) == 1  # what nobody holds is used again
+    assert all(torch.equal(grad, copy) for grad, copy in held)
+
+
 def test_second_derivatives_are_refused_rather_than_wrong(pictures):
     image, target = pictures((20, 20, 3))
     x = image.clone().requires_grad_()
