@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -81,28 +81,51 @@ class FitStep:
     @torch.no_grad()
     def __call__(self) -> Tensor:
         """One step. Returns the loss before it, on the device; the same tensor every time."""
-        from splatbench.losses.gpu import loss_and_gradient
-
-        self.draw()
-        loss_and_gradient(self.image, self.target, self._d_image, self.loss, self._loss)
-        assert self._colors.grad is not None
-        self._drawing.backward(self._d_image, self._d_means, self._d_covariance, self._colors.grad)
-        double = 2.0 if self.parametrisation.double_offdiagonal_gradient else 1.0
-        grads = [p.grad for p in (self._xy, self._first, self._third)]
-        self._launch("pull_back", self._d_means, self._d_covariance, *grads, double)
-        self._optimiser.step()
+        for part in self.parts().values():
+            part()
         return self.loss
+
+    def parts(self) -> dict[str, Callable[[], None]]:
+        """What a step does, in this order; by name, so that parts can be measured."""
+        return {
+            "activation": self._activate,
+            "drawing": self._draw,
+            "loss": self._compare,
+            "gradients of drawing": self._differentiate,
+            "gradients of activation": self._pull_back,
+            "update": self._optimiser.step,
+        }
 
     @torch.no_grad()
     def draw(self) -> Tensor:
         """The picture of the parameters as they are, [H, W, C] float32, not clamped; the same tensor every time."""
-        self._launch("activate", self.means, self.covariance)
-        self._drawing.forward(self.means, self.covariance, self._colors.detach(), self.image)
+        self._activate()
+        self._draw()
         return self.image
 
     def refresh(self) -> None:
         """Carries learning rates that changed to the device. Not to be recorded in a graph."""
         self._optimiser.refresh()
+
+    def _activate(self) -> None:
+        self._launch("activate", self.means, self.covariance)
+
+    def _draw(self) -> None:
+        self._drawing.forward(self.means, self.covariance, self._colors.detach(), self.image)
+
+    def _compare(self) -> None:
+        from splatbench.losses.gpu import loss_and_gradient
+
+        loss_and_gradient(self.image, self.target, self._d_image, self.loss, self._loss)
+
+    def _differentiate(self) -> None:
+        assert self._colors.grad is not None
+        self._drawing.backward(self._d_image, self._d_means, self._d_covariance, self._colors.grad)
+
+    def _pull_back(self) -> None:
+        double = 2.0 if self.parametrisation.double_offdiagonal_gradient else 1.0
+        grads = [p.grad for p in (self._xy, self._first, self._third)]
+        self._launch("pull_back", self._d_means, self._d_covariance, *grads, double)
 
     def _launch(self, kernel: str, *arguments: Any) -> None:
         """`arguments` follow the raw parameters and the table."""
