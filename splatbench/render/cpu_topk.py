@@ -58,7 +58,7 @@ class TopkRasterizer(TileRasterizer):
                 of half side ceil(3 sqrt(largest eigenvalue)) around its mean touches, and nowhere else; min_response is
                 then ignored.
             rows_kept: `backward_rows` is asked for within so many rows of those drawn last (default: the whole picture;
-                0: never). 8 (3 + C) bytes or more per pixel of these rows.
+                0: never). Takes 4 (3 + C) bytes per pixel of these rows, C rounded up to threes.
 
         Raises:
             ValueError: values outside these ranges, or arrays that do not fit together.

@@ -31,7 +31,7 @@ from .cpu_topk_cells import (
     responses_of,
 )
 from .f32x16 import divide, fma, load, splat, splat_at, store, store_rgb
-from .f32x16_rank import any_tie, larger, reaching, smaller
+from .f32x16_rank import any_tie, chosen, if_below, if_equal, larger, reaching, smaller
 from .jit import kernel
 from .sharing import take
 
@@ -70,26 +70,24 @@ def _rank(responses, first, end, k, best):
 
 
 @called
-def _break_ties(responses, who, first, end, k, best, last, at):
-    """Where the k-th response equals the next: clears the rest; the highest index chosen goes to `last`."""
-    for lane in range(16):
-        value = best[16 * (k - 1) + lane]
-        if value == 0 or best[16 * k + lane] != value:
-            continue
-        room = k
+def _break_ties(responses, who, first, end, k, best, state, at):
+    """Where the k-th response equals the next: the highest index that is chosen to the state; clears what is not."""
+    value, beyond = load(best, 16 * (k - 1)), load(best, 16 * k)
+    zero, one, none = splat(_f32(0)), splat(_f32(1)), splat(_f32(math.inf))
+    room = zero  # for how many of those that are equal
+    for j in range(k):
+        room = room + if_equal(load(best, 16 * j), value, one, zero)
+    room = if_below(zero, value, if_equal(beyond, value, room, zero), zero)
+    last = if_below(zero, room, zero - one, none)
+    while any_tie(room, room):  # any lane with room
+        lowest = none
         for i in range(first, end):
-            room -= responses[16 * i + lane] > value
-        chosen = -1
-        for _ in range(room):
-            lowest = 1 << 30
-            for i in range(first, end):
-                if responses[16 * i + lane] == value and who[i] > chosen:
-                    lowest = min(lowest, who[i])
-            chosen = lowest
-        last[at + lane] = chosen
-        for i in range(first, end):
-            if responses[16 * i + lane] == value and who[i] > chosen:
-                responses[16 * i + lane] = 0
+            n = splat(_f32(who[i]))
+            lowest = smaller(lowest, if_equal(load(responses, 16 * i), value, if_below(last, n, n, none), none))
+        last, room = if_below(zero, room, lowest, last), room - one
+    for i in range(first, end):
+        store(responses, 16 * i, chosen(load(responses, 16 * i), value, splat(_f32(who[i])), last))
+    store(state, at + LAST, last)
 
 
 @inlined
@@ -116,7 +114,7 @@ def _draw_cell(responses, who, first, end, k, epsilon, colors, best, state, at):
         _rank(responses, first, end, k, best)
         threshold = load(best, 16 * (k - 1))
         if any_tie(threshold, load(best, 16 * k)):
-            _break_ties(responses, who, first, end, k, best, state, at + LAST)
+            _break_ties(responses, who, first, end, k, best, state, at)
     store(state, at + THRESHOLD, threshold)
     for channel in range(0, colors.shape[1], 3):
         inverse, r, g, b = _blend(responses, who, first, end, threshold, epsilon, colors, channel)

@@ -27,6 +27,21 @@ def _better(comparison):
 smaller, larger = _better("<"), _better(">")
 
 
+def _choice(comparison):
+    @intrinsic
+    def op(typingctx, a, b, x, y):
+        def codegen(context, builder, sig, args):
+            return builder.select(builder.fcmp_ordered(comparison, *args[:2]), *args[2:])
+
+        return f32x16(f32x16, f32x16, f32x16, f32x16), codegen
+
+    return op
+
+
+#: x where a == b (or a < b), else y.
+if_equal, if_below = _choice("=="), _choice("<")
+
+
 def _where(builder, condition, value):
     return builder.select(condition, value, _constant(_F32, [0.0] * LANES))
 

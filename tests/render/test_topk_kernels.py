@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from splatbench.render.f32x16 import load, response, splat, splat_at, store
-from splatbench.render.f32x16_rank import any_tie, chosen, larger, reaching, smaller
+from splatbench.render.f32x16_rank import any_tie, chosen, if_below, if_equal, larger, reaching, smaller
 from splatbench.render.jit import kernel
 
 
@@ -24,6 +24,8 @@ def compare(a, b, n, last, out):
     store(out, 32, reaching(x, y))
     store(out, 48, chosen(x, y, splat(n), load(last, 0)))
     store(out, 64, splat_at(a, 3))
+    store(out, 80, if_equal(x, y, splat(n), x))
+    store(out, 96, if_below(x, y, splat(n), x))
     return any_tie(x, y)
 
 
@@ -51,12 +53,13 @@ def test_comparisons():
     a, b = rng.random((2, 16), np.float32)
     b[:4] = a[:4]
     last = np.array([5, 6, 7, np.inf] * 4, np.float32)
-    out = np.empty(80, np.float32)
+    out = np.empty(112, np.float32)
     assert compare(a, b, np.float32(6), last, out)
     assert np.array_equal(out[:16], np.minimum(a, b)) and np.array_equal(out[16:32], np.maximum(a, b))
     assert np.array_equal(out[32:48], np.where(a >= b, a, 0))
     assert np.array_equal(out[48:64], np.where((a > b) | ((a == b) & (last >= 6)), a, 0))
-    assert (out[64:] == a[3]).all()
+    assert (out[64:80] == a[3]).all()
+    assert np.array_equal(out[80:96], np.where(a == b, 6, a)) and np.array_equal(out[96:], np.where(a < b, 6, a))
     b[:4] += 0.5
     assert not compare(a, b, np.float32(6), last, out)
     a[7] = b[7] = 0
