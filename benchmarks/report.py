@@ -51,7 +51,7 @@ class Timing(BaseModel):
     fma: float | None = None  # multiply-adds and bytes that the kernel needs at least
     bytes: float | None = None
     peak_fma: float | None = None  # per second, measured in turns with the kernels
-    peak_bytes: float | None = None
+    peak_bytes: float | None = None  # of copies of at least as many bytes, which small ones keep in caches
     fraction: float | None = None  # of the roofline: time of a perfect machine / median
     provenance: Provenance = Field(default_factory=Provenance)
 
@@ -85,12 +85,15 @@ def _record(
         "ninetieth": float(np.percentile(taken, 90)),
         "ratio": result.ratio(base) if base else None,
         "pairs_per_second": case.pairs / median if case.pairs else None,
-        "peak_fma": peak.fma,
-        "peak_bytes": peak.bytes,
     }
     if case.work:
-        perfect = case.work.seconds(peak.fma, peak.bytes)
-        values |= {"fma": case.work.fma, "bytes": case.work.bytes, "fraction": perfect / median}
+        values |= {
+            "fma": case.work.fma,
+            "bytes": case.work.bytes,
+            "peak_fma": peak.fma,
+            "peak_bytes": peak.bytes_per_second(case.work.bytes),
+            "fraction": peak.seconds(case.work) / median,
+        }
     return timing.model_copy(update=values)
 
 
@@ -148,11 +151,13 @@ def _heading(timing: Timing) -> str:
 
 
 def _peaks(group: Sequence[Timing]) -> str:
-    timing = next((t for t in group if t.peak_fma and t.peak_bytes), None)
-    if timing is None:
-        return "No roofline: nothing was measured."
-    assert timing.peak_fma is not None and timing.peak_bytes is not None
-    return f"Roofline: {timing.peak_fma / 1e9:.1f} G multiply-adds/s, copy {timing.peak_bytes / 1e9:.1f} GB/s."
+    """The limits that the fractions refer to."""
+    rates = [t.fma / t.median for t in group if t.kernel == FMA and t.fma and t.median]
+    copies = [t for t in group if t.kernel == COPY and t.bytes and t.median]
+    if not rates or not copies:
+        return "No roofline: its probes are not among the records."
+    sizes = ", ".join(f"{(t.bytes or 0) / 1e9 / (t.median or 1):.1f} GB/s ({t.implementation})" for t in copies)
+    return f"Roofline: {max(rates) / 1e9:.1f} G multiply-adds/s; copies: {sizes}."
 
 
 def _table(group: Sequence[Timing]) -> str:

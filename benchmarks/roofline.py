@@ -18,8 +18,9 @@ from splatbench.render.threads import run, thread_count
 
 FMA, COPY = "peak multiply-adds", "copy of a large array"
 _STEPS = 200_000
-#: Larger than any cache; float32.
-_COPIED = 1 << 25
+#: Values of the arrays that are copied, float32: from a cache's size to more than any cache holds.
+_COPIED = (1 << 17, 1 << 20, 1 << 23, 1 << 25)
+_COPIED_GPU = (1 << 20, 1 << 23, 1 << 27)
 _MATRIX = 4096
 
 
@@ -56,7 +57,7 @@ def probes(device: str) -> list[Case]:
     if device == "cuda":
         return [
             Case(FMA, "matrix product, float32", _matrix_product, Work(_MATRIX**3, 0)),
-            Case(COPY, "torch", _torch_copy, Work(0, 8 * 4 * _COPIED)),
+            *(Case(COPY, f"{8 * n >> 20} MiB, torch", partial(_torch_copy, n), Work(0, 8 * n)) for n in _COPIED_GPU),
         ]
     threads = thread_count()
     chains = ((_six_chains, 6), (_twelve_chains, 12))
@@ -65,7 +66,7 @@ def probes(device: str) -> list[Case]:
             Case(FMA, f"{n} chains of 16 lanes", partial(_chains, kernel), Work(n * LANES * _STEPS * threads, 0))
             for kernel, n in chains
         ),
-        Case(COPY, "numpy", _numpy_copy, Work(0, 2 * 4 * _COPIED)),
+        *(Case(COPY, f"{8 * n >> 20} MiB, numpy", partial(_numpy_copy, n), Work(0, 8 * n)) for n in _COPIED),
     ]
 
 
@@ -80,9 +81,9 @@ def _copy_part(t: int, threads: int, source: np.ndarray, target: np.ndarray) -> 
     np.copyto(target[part], source[part])
 
 
-def _numpy_copy() -> Callable[[], object]:
+def _numpy_copy(count: int) -> Callable[[], object]:
     threads = thread_count()
-    source, target = np.ones(_COPIED, np.float32), np.zeros(_COPIED, np.float32)
+    source, target = np.ones(count, np.float32), np.zeros(count, np.float32)
     return lambda: run(threads, _copy_part, source, target)
 
 
@@ -93,30 +94,44 @@ def _matrix_product() -> Callable[[], object]:
     return lambda: torch.mm(a, b, out=out)
 
 
-def _torch_copy() -> Callable[[], object]:
-    source, target = torch.ones(2, 4 * _COPIED, device="cuda")
+def _torch_copy(count: int) -> Callable[[], object]:
+    source, target = torch.ones(2, count, device="cuda")
     return lambda: target.copy_(source)
 
 
 @dataclass(frozen=True)
 class Roofline:
-    """Multiply-adds and bytes (read and written) per second."""
+    """Limits of a machine.
+
+    Attributes:
+        fma: multiply-adds per second.
+        copies: of every copy, the bytes read and written, and how many of them per second; small ones stay in caches.
+    """
 
     fma: float
-    bytes: float
+    copies: tuple[tuple[float, float], ...]
+
+    def bytes_per_second(self, size: float) -> float:
+        """The best rate of copies that move at least so many bytes; of the largest, where none does."""
+        largest = max(copied for copied, _ in self.copies)
+        return max(rate for copied, rate in self.copies if copied >= min(size, largest))
+
+    def seconds(self, work: Work) -> float:
+        """What the work takes at least."""
+        return work.seconds(self.fma, self.bytes_per_second(work.bytes))
 
 
 def roofline(measured: Sequence[Measured]) -> Roofline:
-    """The best rate of each kind among measured probes.
+    """The limits that probes have measured: of multiply-adds the best rate.
 
     Raises:
         RuntimeError: a kind of which no probe could be measured; says why.
     """
-    best = {}
+    found: dict[str, list[tuple[float, float]]] = {}
     for kernel in (FMA, COPY):
-        found = [m for m in measured if m.case.kernel == kernel]
-        rates = [max(m.case.work.fma, m.case.work.bytes) / m.median for m in found if m.case.work and len(m.taken)]
-        if not rates:
-            raise RuntimeError(f"{kernel}: not measured: {'; '.join(str(m.failure) for m in found)}")
-        best[kernel] = max(rates)
-    return Roofline(best[FMA], best[COPY])
+        probed = [m for m in measured if m.case.kernel == kernel]
+        amounts = [(max(m.case.work.fma, m.case.work.bytes), m.median) for m in probed if m.case.work and len(m.taken)]
+        if not amounts:
+            raise RuntimeError(f"{kernel}: not measured: {'; '.join(str(m.failure) for m in probed)}")
+        found[kernel] = [(amount, amount / seconds) for amount, seconds in amounts]
+    return Roofline(max(rate for _, rate in found[FMA]), tuple(found[COPY]))

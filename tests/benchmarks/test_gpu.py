@@ -12,9 +12,15 @@ from benchmarks.run import cases_of, main
 pytestmark = pytest.mark.gpu
 
 
+@pytest.fixture(autouse=True)
+def _device():
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
 def test_every_kernel_is_measured(monkeypatch, tmp_path):
     monkeypatch.setitem(scenes.SCENES, "small", (40, 24, 36))
-    monkeypatch.setattr(roofline, "_COPIED", 1 << 20)
+    monkeypatch.setattr(roofline, "_COPIED_GPU", (1 << 20,))
     assert main(["--scenes", "small", "--devices", "cuda", "--repeats", "3", "--output", str(tmp_path)]) == 0
     (records,) = tmp_path.glob("*.jsonl")
     for t in read_timings(records):

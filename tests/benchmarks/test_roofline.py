@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import roofline as limits
 from benchmarks import work
-from benchmarks.roofline import COPY, FMA, probes, roofline
+from benchmarks.roofline import COPY, FMA, Roofline, probes, roofline
 from benchmarks.timing import CPU, Case, Measured, measure
 from benchmarks.work import Work
 from splatbench.render.threads import run
@@ -15,16 +15,17 @@ from splatbench.render.threads import run
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(limits, "_COPIED", 1 << 22)
+    monkeypatch.setattr(limits, "_COPIED", (1 << 14, 1 << 22))
 
 
 def test_measured_limits_are_those_of_a_computer(small, monkeypatch):
     monkeypatch.setenv("SPLATBENCH_THREADS", "1")
     measured = measure(probes("cpu"), CPU, 3)
-    assert [m.case.kernel for m in measured] == [FMA, FMA, COPY]
+    assert [m.case.kernel for m in measured] == [FMA, FMA, COPY, COPY]
     peak = roofline(measured)
     assert 1e9 < peak.fma < 1e12  # of one core: below a scalar unit at 1 GHz, above any vector unit
-    assert 5e8 < peak.bytes < 1e12
+    assert [size for size, _ in peak.copies] == [8 << 14, 8 << 22]
+    assert all(5e8 < rate < 1e12 for _, rate in peak.copies)
 
 
 @pytest.mark.parametrize(("kernel", "chains"), [(limits._six_chains, 6), (limits._twelve_chains, 12)])
@@ -47,10 +48,16 @@ def test_the_best_rate_counts_and_a_missing_one_is_an_error():
         return Measured(Case(kernel, "x", lambda: print, Work(rate, 0)), [1.0])
 
     peak = roofline([result(FMA, 3), result(FMA, 7), result(COPY, 5)])
-    assert (peak.fma, peak.bytes) == (7, 5)
+    assert peak == Roofline(7, ((5, 5),))
     failed = Measured(Case(COPY, "x", lambda: print), failure="MemoryError: no room")
     with pytest.raises(RuntimeError, match="copy of a large array: not measured: MemoryError: no room"):
         roofline([result(FMA, 3), failed])
+
+
+def test_bytes_that_fit_a_cache_move_at_its_rate():
+    peak = Roofline(1e9, ((1e6, 100.0), (1e7, 40.0), (1e8, 50.0), (1e9, 20.0)))
+    assert [peak.bytes_per_second(n) for n in (10, 1e6, 2e6, 5e7, 5e8, 1e12)] == [100, 100, 50, 50, 20, 20]
+    assert peak.seconds(Work(1, 2e6)) == 2e6 / 50
 
 
 def test_least_time_is_that_of_the_scarcer_thing():

@@ -36,7 +36,7 @@ def broken():
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setitem(scenes.SCENES, "small", (40, 24, 36))
-    monkeypatch.setattr(roofline, "_COPIED", 1 << 20)
+    monkeypatch.setattr(roofline, "_COPIED", (1 << 20,))
 
 
 @pytest.fixture
