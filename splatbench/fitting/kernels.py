@@ -117,4 +117,7 @@ def pull_back(
     else:
         a, b, c = from_cholesky_back(a, b, c, xx, xy_ * double, yy)
     a, b = _pulled(raw_a, a, table + 6, FUNCTIONS[2]), _pulled(raw_b, b, table + 9, FUNCTIONS[3])
-    store3(d_first, d_third, i, inside, a, b, _pulled(raw_c, c, table + 12, FUNCTIONS[4]), SCALES)
+    c = _pulled(raw_c, c, table + 12, FUNCTIONS[4])
+    drawn = (xx != 0) | (xy_ != 0) | (yy != 0)  # what is not drawn may be infinite, and 0 times infinity NaN
+    a, b, c = tl.where(drawn, a, 0.0), tl.where(drawn, b, 0.0), tl.where(drawn, c, 0.0)
+    store3(d_first, d_third, i, inside, a, b, c, SCALES)

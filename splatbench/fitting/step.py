@@ -21,10 +21,12 @@ class FitStep:
 
     Calling it launches, in this order: activation of the raw parameters; three kernels that draw; the loss and its
     gradient; two kernels of gradients by means, covariances and colours; gradients by the raw parameters; the
-    optimiser's update. Nothing waits for the device, so a `splatbench.graph.CapturedStep` can record it:
+    optimiser's update. Gaussians that are not drawn keep their shape: their gradients are 0, whatever the parameters.
+    Nothing waits for the device, so a `splatbench.graph.CapturedStep` can record it:
 
-        step = CapturedStep(FitStep(...))
-        for i in range(iterations):
+        fit = FitStep(parameters, parametrisation, target, objective, optimiser)
+        step = CapturedStep(fit)
+        for _ in range(iterations):
             step()
             scheduler.step()
             fit.refresh()
@@ -58,6 +60,8 @@ class FitStep:
         from splatbench.render.gpu import Workspace
 
         self.parametrisation, self.target, self.objective = parametrisation, target.contiguous(), objective
+        if target.ndim != 3:
+            raise ValueError(f"FitStep: expected a target [H, W, C], got {list(target.shape)}")
         self._set_parameters(parameters)
         device, n, channels = self.target.device, len(self._xy), self._colors.shape[1]
         self._table = torch.tensor(

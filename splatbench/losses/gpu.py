@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from splatbench.render.gpu.launch import require_device
+
 from . import gpu_kernels as kernels
 
 if TYPE_CHECKING:
@@ -141,6 +143,7 @@ class _Fused(torch.autograd.Function):
 def _check(image: Tensor, target: Tensor, grad: Tensor | None, value: Tensor, workspace: LossWorkspace) -> None:
     """Kernels do not check bounds: refuses what they would read or write beyond."""
     wanted, device = workspace.shape, workspace.sums.device
+    require_device(kernels.total, "loss: workspace", workspace.sums)
     for name, tensor, types in (
         ("image", image, (torch.float32,)),
         ("target", target, (torch.uint8, torch.float32)),

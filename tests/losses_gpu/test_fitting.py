@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import types
 import warnings
 from contextlib import nullcontext
@@ -112,6 +114,20 @@ def test_a_new_rate_is_used_after_refresh(triton_device):
     assert all(torch.equal(a, b) for a, b in zip(theirs, before, strict=True))
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy, which interprets, tells of the infinities
+def test_what_is_not_drawn_stays(triton_device):
+    """A scale of 1 / 0: infinite, and its slope too; a mean that is NaN."""
+    p = CASES["normalised means, inverse scales"]
+    raw, target = start(p)
+    raw = [v.to(triton_device) for v in raw]
+    raw[1][0, 1], raw[0][2, 0] = 0.0, float("nan")
+    before = [v.clone() for v in raw]
+    fit = FitStep(raw, p, target.to(triton_device), Objective(l2=1.0), Adam(raw, lr=0.01))
+    assert math.isfinite(fit().item())
+    for old, new in zip(before[1:], raw[1:], strict=True):
+        assert torch.equal(new[[0, 2]], old[[0, 2]]) and not torch.equal(new, old)
+
+
 def test_what_does_not_fit_is_refused(triton_device):
     p = CASES["tanh means, bounded factors, published gradient"]
     raw, target = start(p)
@@ -123,6 +139,8 @@ def test_what_does_not_fit_is_refused(triton_device):
         FitStep([raw[0], raw[1][:, :2], raw[2]], p, target, objective, Adam(raw))
     with pytest.raises(ValueError, match="exactly the parameters"):
         FitStep(raw, p, target, objective, Adam(raw[:2]))
+    with pytest.raises(ValueError, match=r"target \[H, W, C\]"):
+        FitStep(raw, p, target[None], objective, Adam(raw))
     with pytest.raises(ValueError, match="function"):
         Activation("cosh")
     with pytest.raises(ValueError, match="2 activations"):
@@ -191,6 +209,14 @@ def test_a_loss_that_was_not_finite_is_noticed_later(bad):
         captured()
     with pytest.raises(Diverged, match="between steps 2 and 4"):
         captured.loss()
+
+
+def test_nothing_needs_triton_to_be_imported():
+    code = (
+        "import sys; sys.modules['triton'] = None\n"
+        "import splatbench.fitting, splatbench.graph, splatbench.losses, splatbench.optim, splatbench.render"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_graphs_need_a_gpu():
