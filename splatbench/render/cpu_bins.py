@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from .jit import kernel
+from .jit import kernel, part
 from .sharing import finish, take, wait
 
 #: Pixels of a tile: the unit of work of one thread, small enough for the second-level cache.
@@ -46,12 +46,12 @@ RECORD = np.dtype(
 assert RECORD.itemsize == 64
 
 
-@kernel(fastmath=False)  # a fused multiply-add would turn an exact 0 into a rounding error
+@part(fastmath=False)
 def _determinant(a, b, c):
     return a * c - b * b
 
 
-@kernel
+@part
 def _invert(lanes):
     """Sixteen conics lanes[:3] to covariances; their determinants to lanes[5]."""
     for i in range(16):
@@ -60,14 +60,14 @@ def _invert(lanes):
         lanes[0, i], lanes[1, i], lanes[2, i], lanes[5, i] = c * det, -b * det, a * det, det
 
 
-@kernel
+@part
 def _measure(lanes):
     """Determinants of sixteen covariances lanes[:3] to lanes[5]."""
     for i in range(16):
         lanes[5, i] = _determinant(lanes[0, i], lanes[1, i], lanes[2, i])
 
 
-@kernel
+@part
 def _solve(lanes, ints, right, bottom, reach):
     """Sixteen Gaussians at once.
 
@@ -91,7 +91,7 @@ def _solve(lanes, ints, right, bottom, reach):
         ints[4, i] = seen
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _visit(r, tiles_x, places, order, i, writing):
     """Counts Gaussian i in the bins that it touches or, where `writing`, puts it to their next places."""
     ty = r.y0 >> _H_BITS
@@ -105,7 +105,7 @@ def _visit(r, tiles_x, places, order, i, writing):
         ty += 1
 
 
-@kernel
+@part
 def _prepare(
     t, threads, records, keys, bins, lane, box, means, shapes, colors, conic, height, width, centre, clip, cut
 ):
@@ -160,7 +160,7 @@ def fill(t, threads, board, records, keys, all_bins, width, order):
     wait(board, 0, threads)
 
 
-@kernel
+@part
 def _fill_part(t, threads, records, keys, bins, width, order):
     n, tiles_x = len(records), (width + TILE_W - 1) // TILE_W
     for i in range(n * t // threads, n * (t + 1) // threads):
@@ -172,7 +172,7 @@ def _fill_part(t, threads, records, keys, bins, width, order):
             _visit(records[i], tiles_x, bins, order, i, True)
 
 
-@kernel
+@part
 def _offsets(bins, start):
     """Turns counts into places: by bin, then by thread, so that the order does not depend on the number of threads."""
     total = 0
@@ -236,7 +236,7 @@ def bin_all(
         fill(t, threads, board[3 + threads :], records, keys, bins, width, order)
 
 
-@kernel
+@part
 def own_tiles(start, t, threads):
     """Tiles [a, b) of thread t: a fixed split by entries, so that a thread keeps meeting the same pixels.
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .cpu_bins import TILE_H, TILE_W
 from .f32x16 import ceil, divide, floor, fma, load, maximum, minimum, narrow, splat, splat64, sqrt, store, widen
-from .jit import kernel
+from .jit import part
 
 CELL = 48  # floats: sixteen of each channel
 #: Floats from strip to strip of a tile; the odd cache line keeps strips out of each other's cache sets.
@@ -34,7 +34,7 @@ _MARGIN = np.float32(1e-3)  # rows, against rounding of the outline
 _f32 = np.float32
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row1, skip, centre, cut):
     """Plans Gaussians ids[:m] in strips s_lo .. s_hi, rows row0 .. row1; lane i of every row is about ids[i].
 

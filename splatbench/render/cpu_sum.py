@@ -42,7 +42,7 @@ from .f32x16 import (
     totals,
     weight,
 )
-from .jit import kernel
+from .jit import kernel, part
 from .sharing import finish, take, wait
 
 _TILE_END, _PLAN_END = TILE_FLOATS, TILE_FLOATS + PLAN_FLOATS
@@ -55,7 +55,7 @@ _f32 = np.float32
 _CUT = np.float32(CUT)
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _scatter(i, r, floats, ints, s_lo, s_hi, row0, tile):
     """Adds one Gaussian, lane i of the plan, to the cells of a tile."""
     first, last = max(r.x0 >> 3, s_lo), min(r.x1 >> 3, s_hi)
@@ -84,7 +84,7 @@ def _scatter(i, r, floats, ints, s_lo, s_hi, row0, tile):
             place += CELL
 
 
-@kernel
+@part
 def _write_tile(tile, image, x_lo, x_hi, row0, row1, image_row0):
     """Cells of a tile to columns x_lo .. x_hi and rows row0 .. row1 of the image, whose first row is image_row0."""
     width = image.shape[1]
@@ -118,7 +118,7 @@ def draw(t, threads, board, records, order, start, row_first, centre, work, all_
                 _draw_tile(k, records, order[start[k] : start[k + 1]], row_first, centre, *scratch, image)
 
 
-@kernel
+@part
 def _draw_tile(k, records, order, row_first, centre, work, ints, doubles, image):
     """Draws the Gaussians of tile k of the window."""
     tile, floats, singles = work[:_TILE_END], work[_TILE_END:_PLAN_END], work[_PLAN_END:]
@@ -139,7 +139,7 @@ def _draw_tile(k, records, order, row_first, centre, work, ints, doubles, image)
     _write_tile(tile, image, x_lo, x_hi, row0, row1, top)
 
 
-@kernel
+@part
 def _read_gradient(t, threads, grad, cells):
     """grad [H, W, 3] to strips of cells, zero outside the image."""
     height, width, _ = grad.shape
@@ -162,7 +162,7 @@ def _read_gradient(t, threads, grad, cells):
                     cells[p + 16 * c + i] = grad[y + (i >> 3), 8 * s + (i & 7), c] if inside else _f32(0)
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _gather(i, r, floats, ints, skip, row0, cells, pitch, sums):
     """Sums over the pairs of one Gaussian, lane i of the plan, in at most STRIPS strips after `skip`.
 
@@ -202,7 +202,7 @@ def _gather(i, r, floats, ints, skip, row0, cells, pitch, sums):
     store(sums, 0, totals(up, uq, upp, upq, uqq, a0, a1, a2))
 
 
-@kernel
+@part
 def _differentiate_conics(white, s):
     for i in range(16):
         w11, w21, w22, pp, pq, qq = white[i], white[16 + i], white[32 + i], s[2, i], s[3, i], s[4, i]
@@ -214,7 +214,7 @@ def _differentiate_conics(white, s):
         s[4, i] = -0.5 * b * b * (qq - 2 * slope * pq + slope * slope * pp)
 
 
-@kernel
+@part
 def _differentiate_covariances(white, s):
     for i in range(16):
         w11, w21, w22, pp, pq, qq = white[i], white[16 + i], white[32 + i], s[2, i], s[3, i], s[4, i]
@@ -225,7 +225,7 @@ def _differentiate_covariances(white, s):
         s[4, i] = h * w22 * w22 * qq
 
 
-@kernel
+@part
 def differentiate(ids, m, white, conic, s, out):
     """Adds the gradients of Gaussians ids[:m] to `out`, from the sums s [8, 16] float64 of `_gather`, a lane each.
 
@@ -282,7 +282,7 @@ def collect(
                 _collect_tile(k, records, ids, row_first, height, width, centre, conic, cells, *scratch, out)
 
 
-@kernel
+@part
 def _collect_tile(k, records, order, row_first, height, width, centre, conic, cells, work, ints, all_doubles, out):
     """Adds the gradients of the Gaussians that belong to tile k of the window."""
     sums, floats, singles = work[:16], work[_TILE_END:_PLAN_END], work[_PLAN_END:]

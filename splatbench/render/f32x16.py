@@ -12,7 +12,8 @@ import operator
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic, models, overload, register_model
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
 
 LANES = 16
 _F32 = ir.VectorType(ir.FloatType(), LANES)
@@ -176,25 +177,37 @@ def fma(typingctx, a, b, c):
     return a(a, a, a), lambda context, builder, sig, args: _call(builder, sig.return_type, "llvm.fmuladd", args)
 
 
-_add, _sub, _mul, divide = (_binary(m) for m in ("fadd", "fsub", "fmul", "fdiv"))
+divide = _binary("fdiv")
 sqrt, floor, ceil = (_unary_function(f"llvm.{f}") for f in ("sqrt", "floor", "ceil"))
 minimum, maximum = _binary_function("llvm.minnum"), _binary_function("llvm.maxnum")
 
 
-def _overload_operator(symbol, impl):
-    @overload(symbol)
-    def typer(a, b):
-        if isinstance(a, _VectorType) and a is b:
-            return lambda a, b: impl(a, b)
-        if a is f32x16 and isinstance(b, types.Number):
-            return lambda a, b: impl(a, splat(b))
-        if b is f32x16 and isinstance(a, types.Number):
-            return lambda a, b: impl(splat(a), b)
-        return None
+def _operator(symbol, method):
+    """Typing and code of an operator. Not an `overload`, of which every kind is compiled as a function of its own."""
+
+    @infer_global(symbol)
+    class _Typing(AbstractTemplate):
+        def generic(self, args, kws):
+            a, b = args
+            if isinstance(a, _VectorType) and a is b:
+                return signature(a, a, a)
+            if a is f32x16 and isinstance(b, types.Number):
+                return signature(f32x16, f32x16, types.float32)
+            if b is f32x16 and isinstance(a, types.Number):
+                return signature(f32x16, types.float32, f32x16)
+            return None
+
+    def lower(context, builder, sig, args):
+        vector = sig.return_type.vector
+        a, b = (v if v.type == vector else _broadcast(builder, vector, v) for v in args)
+        return getattr(builder, method)(a, b, flags=_FLAGS)
+
+    for kinds in ((f32x16, f32x16), (f64x16, f64x16), (f32x16, types.float32), (types.float32, f32x16)):
+        lower_builtin(symbol, *kinds)(lower)
 
 
-for _symbol, _impl in ((operator.add, _add), (operator.sub, _sub), (operator.mul, _mul)):
-    _overload_operator(_symbol, _impl)
+for _symbol, _method in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+    _operator(_symbol, _method)
 
 
 @intrinsic

@@ -69,3 +69,10 @@ def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         return numba.njit(**(_OPTIONS | {"cache": True} | options))(function)
     finally:
         _config.CACHE_DIR = before
+
+
+def part(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Decorator of what only kernels call: compiled into them, without an entry for Python and a place in the cache."""
+    if function is None:
+        return functools.partial(part, **options)
+    return numba.njit(**(_OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True} | options))(function)

@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .jit import kernel
+from .jit import part
 
 _LOOKS = 2000
 _offer_core = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())
@@ -53,19 +53,19 @@ def _look(typingctx, array, index):
     return types.int64(array, types.intp), codegen
 
 
-@kernel
+@part
 def take(board, place):
     """True for the first thread that asks for the item at this place of the board (int64, zero at the start)."""
     return _look(board, place) == 0 and _set(board, place) == 0
 
 
-@kernel
+@part
 def finish(board, place):
     """Counts a finished item of a phase whose count is at this place of the board."""
     _add(board, place)
 
 
-@kernel
+@part
 def wait(board, place, items):
     """Returns when so many items of the phase are finished; looks a few thousand times, then offers its core."""
     looks = 0
