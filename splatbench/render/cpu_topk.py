@@ -112,12 +112,12 @@ class TopkRasterizer(TileRasterizer):
         return out
 
     def _draw_scratch(self, start: np.ndarray, k: int) -> tuple[np.ndarray, ...]:
-        """Of every thread: items, responses, their Gaussians, and the scratch of plans with the k + 1 best."""
+        """Of every thread: items, distances, their Gaussians, and the scratch of plans with the k + 1 best."""
         most = int(np.diff(start).max(initial=0))  # Gaussians of a tile
         room = max(cpu_topk_cells.ROOM, most) + 2 * cpu_bins.TILE_H
         return (
             self.buffer("items", (self.threads, cpu_topk_cells.STRIPS * most), cpu_topk_cells.ITEM),
-            self.buffer("responses", (self.threads, 16 * room), np.float32),
+            self.buffer("distances", (self.threads, 16 * room), np.float32),
             self.buffer("who", (self.threads, room), np.int32),
             *self._plan_scratch(16 * (k + 1)),
         )

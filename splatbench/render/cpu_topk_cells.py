@@ -1,8 +1,10 @@
-"""Responses of all Gaussians of a cell of pixels, side by side (blend `topk` on the CPU, first part).
+"""All Gaussians of a cell of pixels, side by side (blend `topk` on the CPU, first part).
 
-Ranking needs the responses at a pixel together, while they are cheapest to compute Gaussian by Gaussian. So the plan
-of a tile is sorted by strip (`list_items`), and then, one strip at a time, every Gaussian writes its responses to the
-places of its cells (`count_cells`, `respond`): a counting sort whose output stays in the second-level cache.
+Ranking needs the Gaussians at a pixel together, while they are cheapest to evaluate one by one. So the plan of a tile
+is sorted by strip (`list_items`), and then, one strip at a time, every Gaussian writes its distances t = p^2 + q^2,
+whose response is 2^(-8 t), to the places of its cells (`count_cells`, `measure`): a counting sort whose output stays in
+the second-level cache. Ranking by distance needs no exponential, and tells apart what is near a mean, where responses
+round to 1.
 """
 
 # mypy: disallow-untyped-defs=False
@@ -12,13 +14,14 @@ import numpy as np
 
 from .cpu_bins import TILE_H, TILE_W
 from .cpu_plan import CELLS, FLOATS, INTS, OFFSET, ROW, P, Q, plan
-from .f32x16 import cell_column, cell_row, fma, load, prefetch, response, splat, store
+from .f32x16 import cell_column, cell_row, fma, load, prefetch, splat, store
+from .f32x16_rank import capped
 from .jit import kernel
 
 STRIPS, CELLS_HIGH = TILE_W // 8, TILE_H // 2  # of a tile
-#: Responses of a cell come in fours; the rest of the last four is zero.
+#: Distances of a cell come in fours; the rest of the last four is FAR.
 FOUR = 4
-#: Responses that are held at once, unless a single cell has more.
+#: Distances that are held at once, unless a single cell has more.
 ROOM = 1 << 13
 
 #: A Gaussian in a strip: base column, p and q there, whitening, index; first cell from the top of the tile, and cells.
@@ -27,6 +30,7 @@ ITEM = np.dtype(
     + [(name, "i4") for name in ("n", "first", "cells")]
 )
 _f32 = np.float32
+FAR = _f32(np.finfo(np.float32).max)  # not seen, nor is NaN
 
 #: Kernels inside pixel loops. numba would count references to their arrays at every call, with atomic operations.
 called, inlined = kernel(_nrt=False), kernel(_nrt=False, forceinline=True)
@@ -81,7 +85,7 @@ def count_cells(items, lo, hi, counts):
 
 @inlined
 def place_cells(counts, places, c0, cells):
-    """places[c]: where the responses of cells c0 ... begin. Returns the end of the cells for which there is room."""
+    """places[c]: where the distances of cells c0 ... begin. Returns the end of the cells for which there is room."""
     total, c = 0, c0
     while c < cells and (c == c0 or total + counts[c] <= ROOM):
         places[c] = total
@@ -94,7 +98,7 @@ def place_cells(counts, places, c0, cells):
 def start_strip(offset, p, q, w11, w21, w22):
     """(p, q) of the pixels of the first cell that a Gaussian touches in a strip.
 
-    Forward and backward have to agree on every bit of a response, so that both choose the same Gaussians: all products
+    Forward and backward have to agree on every bit of a distance, so that both choose the same Gaussians: all products
     are parts of explicit multiply-adds here, none is left for the compiler to fuse or not.
     """
     x = cell_column() - offset
@@ -102,13 +106,13 @@ def start_strip(offset, p, q, w11, w21, w22):
 
 
 @inlined
-def respond(items, lo, hi, c0, c1, places, responses, who, cut):
-    """Writes the responses of items[lo : hi] in cells c0 .. c1 - 1 of their strip.
+def measure(items, lo, hi, c0, c1, places, distances, who):
+    """Writes the distances of items[lo : hi] in cells c0 .. c1 - 1 of their strip.
 
-    places: as from `place_cells`; afterwards each is the end of its cell. responses: float32, sixteen a place.
+    places: as from `place_cells`; afterwards each is the end of its cell. distances: float32, sixteen a place.
     who: int32, the Gaussian of a place.
     """
-    limit = splat(cut)
+    far = splat(FAR)
     for i in range(lo, hi):
         item = items[i]
         a, b = max(item.first, c0), min(item.first + item.cells, c1)
@@ -118,20 +122,20 @@ def respond(items, lo, hi, c0, c1, places, responses, who, cut):
             q = fma(k, step, q0)
             place = places[c]
             places[c] = place + 1
-            store(responses, 16 * place, response(fma(q, q, pp), limit))
+            store(distances, 16 * place, capped(fma(q, q, pp), far))
             who[place] = n
             k = k + _f32(1)
 
 
 @inlined
-def pad(responses, place):
-    """Zeros up to the next four."""
+def pad(distances, place):
+    """FAR up to the next four."""
     for i in range(place, (place + FOUR - 1) & -FOUR):
-        store(responses, 16 * i, splat(_f32(0)))
+        store(distances, 16 * i, splat(FAR))
 
 
 @inlined
-def responses_of(responses, i):
+def distances_of(distances, i):
     """Four vectors from place i on."""
     at = 16 * i
-    return load(responses, at), load(responses, at + 16), load(responses, at + 32), load(responses, at + 48)
+    return load(distances, at), load(distances, at + 16), load(distances, at + 32), load(distances, at + 48)

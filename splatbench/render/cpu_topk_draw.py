@@ -1,11 +1,11 @@
-"""Choosing and averaging the k strongest responses of each pixel (blend `topk` on the CPU, second part).
+"""Choosing and averaging the k strongest Gaussians of each pixel (blend `topk` on the CPU, second part).
 
-Per cell of 8 x 2 pixels a pass over its responses keeps the k largest values, sorted; no indices are moved, for the
-k-th value tells which Gaussians are chosen. Where several share that value the lower indices win: such pixels are rare
-or come from exact duplicates, and are settled one by one. A second pass sums the chosen.
+Per cell of 8 x 2 pixels a pass over its distances keeps the k smallest, sorted; no indices are moved, for the k-th
+distance tells which Gaussians are chosen. Where several are at that distance the lower indices win: rare, but for exact
+duplicates. A second pass sums the chosen.
 
-What the gradient needs of a pixel is its state: the k-th value, the highest index that is chosen among equals,
-1 / (S + epsilon), and the pixel itself.
+What the gradient needs of a pixel is its state: the largest distance that is chosen, the highest index that is chosen
+there, 1 / (S + epsilon), and the pixel itself.
 """
 
 # mypy: disallow-untyped-defs=False
@@ -19,84 +19,88 @@ from .cpu_bins import TILE_H, TILE_W, own_tiles
 from .cpu_plan import LANE_FLOATS, PLAN_FLOATS
 from .cpu_topk_cells import (
     CELLS_HIGH,
+    FAR,
     FOUR,
     STRIPS,
     called,
     count_cells,
+    distances_of,
     inlined,
     list_items,
+    measure,
     pad,
     place_cells,
-    respond,
-    responses_of,
 )
-from .f32x16 import divide, fma, load, splat, splat_at, store, store_rgb
-from .f32x16_rank import any_tie, chosen, if_below, if_equal, larger, reaching, smaller
+from .f32x16 import divide, fma, load, response, splat, splat_at, store, store_rgb
+from .f32x16_rank import any_equal, if_below, if_equal, larger, smaller
 from .jit import kernel
 from .sharing import take
 
 #: Rows of a state, sixteen floats each; `PIXEL` is the first channel.
-THRESHOLD, LAST, INVERSE, PIXEL = 0, 16, 32, 48
+LIMIT, LAST, INVERSE, PIXEL = 0, 16, 32, 48
 _f32 = np.float32
 
 
 @called
 def state_floats(channels):
-    """Floats of (the state of a cell, that of a strip of a tile); the odd cache line as in `cpu_plan.PITCH`."""
+    """Floats of (the state of a cell, that of a strip of a tile); the odd cache line as in `cpu_plan.PITCH`.
+
+    The first of the odd floats of a tile tells whether `LAST` matters anywhere in it.
+    """
     cell = PIXEL + 48 * ((channels + 2) // 3)
     return cell, CELLS_HIGH * cell + 16
 
 
 @inlined
-def _rank(responses, first, end, k, best):
-    """The k largest responses of each pixel to best[:k], descending, and the next one to best[k]; sixteen floats each.
+def _rank(distances, first, end, k, best):
+    """The k smallest distances of each pixel to best[:k], ascending, and the next one to best[k]; sixteen floats each.
 
-    Four new values at a time fall through the sorted ones, each staying where it is larger and pushing the other on.
+    Four new values at a time fall through the sorted ones, each staying where it is smaller and pushing the other on.
     """
-    beyond = splat(_f32(0))
+    beyond = splat(FAR)
     for j in range(k):
         store(best, 16 * j, beyond)
     for i in range(first, end, FOUR):
-        a, b, c, d = responses_of(responses, i)
+        a, b, c, d = distances_of(distances, i)
         for j in range(min(k, i - first + FOUR)):
             x = load(best, 16 * j)
-            y, a = larger(x, a), smaller(x, a)
-            x, b = larger(y, b), smaller(y, b)
-            y, c = larger(x, c), smaller(x, c)
-            x, d = larger(y, d), smaller(y, d)
+            y, a = smaller(x, a), larger(x, a)
+            x, b = smaller(y, b), larger(y, b)
+            y, c = smaller(x, c), larger(x, c)
+            x, d = smaller(y, d), larger(y, d)
             store(best, 16 * j, x)
-        beyond = larger(beyond, larger(larger(a, b), larger(c, d)))
+        beyond = smaller(beyond, smaller(smaller(a, b), smaller(c, d)))
     store(best, 16 * k, beyond)
 
 
 @called
-def _break_ties(responses, who, first, end, k, best, state, at):
-    """Where the k-th response equals the next: the highest index that is chosen to the state; clears what is not."""
-    value, beyond = load(best, 16 * (k - 1)), load(best, 16 * k)
+def _break_ties(distances, who, first, end, k, best, limit, state, at):
+    """Where the k-th distance equals the next: the highest index that is chosen to the state; moves the others away."""
     zero, one, none = splat(_f32(0)), splat(_f32(1)), splat(_f32(math.inf))
     room = zero  # for how many of those that are equal
     for j in range(k):
-        room = room + if_equal(load(best, 16 * j), value, one, zero)
-    room = if_below(zero, value, if_equal(beyond, value, room, zero), zero)
+        room = room + if_equal(load(best, 16 * j), limit, one, zero)
+    room = if_equal(load(best, 16 * k), limit, room, zero)
     last = if_below(zero, room, zero - one, none)
-    while any_tie(room, room):  # any lane with room
+    while any_equal(larger(room, one), room):  # room for one or more, in any lane
         lowest = none
         for i in range(first, end):
             n = splat(_f32(who[i]))
-            lowest = smaller(lowest, if_equal(load(responses, 16 * i), value, if_below(last, n, n, none), none))
+            lowest = smaller(lowest, if_equal(load(distances, 16 * i), limit, if_below(last, n, n, none), none))
         last, room = if_below(zero, room, lowest, last), room - one
     for i in range(first, end):
-        store(responses, 16 * i, chosen(load(responses, 16 * i), value, splat(_f32(who[i])), last))
+        t = load(distances, 16 * i)
+        store(distances, 16 * i, if_equal(t, limit, if_below(last, splat(_f32(who[i])), splat(FAR), t), t))
     store(state, at + LAST, last)
 
 
 @inlined
-def _blend(responses, who, first, end, threshold, epsilon, colors, channel):
-    """(1 / (S + epsilon), three channels of the weighted average) over the responses that reach the threshold."""
+def _blend(distances, who, first, end, limit, epsilon, colors, channel):
+    """(1 / (S + epsilon), three channels of the weighted average) over the Gaussians within the limit."""
     zero, pitch = splat(_f32(0)), colors.shape[1]
     total = r = g = b = zero
     for i in range(first, end):
-        a, at = reaching(load(responses, 16 * i), threshold), who[i] * pitch + channel
+        a, at = response(load(distances, 16 * i), limit), who[i] * pitch + channel
         total = total + a
         r, g = fma(a, splat_at(colors, at), r), fma(a, splat_at(colors, at + 1), g)
         b = fma(a, splat_at(colors, at + 2), b)
@@ -105,24 +109,26 @@ def _blend(responses, who, first, end, threshold, epsilon, colors, channel):
 
 
 @inlined
-def _draw_cell(responses, who, first, end, k, epsilon, colors, best, state, at):
-    """Fills the state of one cell."""
-    threshold = splat(_f32(0))
+def _draw_cell(distances, who, first, end, cut, k, epsilon, colors, best, state, at):
+    """Fills the state of one cell. Returns whether there were ties."""
+    limit, tied = splat(cut), False
     store(state, at + LAST, splat(_f32(math.inf)))
     if end - first > k:
-        pad(responses, end)
-        _rank(responses, first, end, k, best)
-        threshold = load(best, 16 * (k - 1))
-        if any_tie(threshold, load(best, 16 * k)):
-            _break_ties(responses, who, first, end, k, best, state, at)
-    store(state, at + THRESHOLD, threshold)
+        pad(distances, end)
+        _rank(distances, first, end, k, best)
+        limit = smaller(limit, load(best, 16 * (k - 1)))
+        tied = any_equal(limit, load(best, 16 * k))
+        if tied:
+            _break_ties(distances, who, first, end, k, best, limit, state, at)
+    store(state, at + LIMIT, limit)
     for channel in range(0, colors.shape[1], 3):
-        inverse, r, g, b = _blend(responses, who, first, end, threshold, epsilon, colors, channel)
+        inverse, r, g, b = _blend(distances, who, first, end, limit, epsilon, colors, channel)
         store(state, at + INVERSE, inverse)
         place = at + PIXEL + 16 * channel
         store(state, place, r)
         store(state, place + 16, g)
         store(state, place + 32, b)
+    return tied
 
 
 @inlined
@@ -143,7 +149,7 @@ def _write_cell(state, at, image, flat, x, y):
 @kernel
 def _draw_tile(k_tile, records, order, row_first, centre, cut, k, epsilon, colors, scratch, state, image):
     """Draws tile k_tile of the window, and leaves the state of its pixels."""
-    items, responses, who, floats, ints, doubles = scratch
+    items, distances, who, floats, ints, doubles = scratch
     singles, best = floats[PLAN_FLOATS : PLAN_FLOATS + LANE_FLOATS], floats[PLAN_FLOATS + LANE_FLOATS :]
     height, width, channels = image.shape
     flat = image.reshape(-1)
@@ -152,6 +158,7 @@ def _draw_tile(k_tile, records, order, row_first, centre, cut, k, epsilon, color
     y_end, x_end = min(y + TILE_H, height), min(x + TILE_W, width)
     window = x >> 3, (x_end - 1) >> 3, top + y, top + y_end - 1
     cells, (cell_floats, strip_floats) = (y_end - y + 1) // 2, state_floats(channels)
+    tied = False
     begin, end = np.empty(STRIPS + 1, np.int64), np.empty(STRIPS + 1, np.int64)
     counts, places = np.empty(CELLS_HIGH + 1, np.int64), np.empty(CELLS_HIGH, np.int64)
     list_items(items, begin, end, records, order, window, centre, cut, floats, ints, doubles, singles)
@@ -160,12 +167,13 @@ def _draw_tile(k_tile, records, order, row_first, centre, cut, k, epsilon, color
         c = 0
         while c < cells:
             c_end = place_cells(counts, places, c, cells)
-            respond(items, begin[s], end[s], c, c_end, places, responses, who, cut)
+            measure(items, begin[s], end[s], c, c_end, places, distances, who)
             while c < c_end:
                 at, last = s * strip_floats + c * cell_floats, places[c]
-                _draw_cell(responses, who, last - counts[c], last, k, epsilon, colors, best, state, at)
+                tied |= _draw_cell(distances, who, last - counts[c], last, cut, k, epsilon, colors, best, state, at)
                 _write_cell(state, at, image, flat, x + 8 * s, y + 2 * c)
                 c += 1
+    state[CELLS_HIGH * cell_floats] = tied
 
 
 @kernel
@@ -175,14 +183,14 @@ def draw(t, threads, board, records, order, start, row_first, centre, cut, k, ep
     Args:
         start: offsets in `order` of the tiles of these rows, and the end.
         colors: [N, C rounded up to threes] float32.
-        scratch: arrays [threads, ...]: items, responses, who, floats, ints, doubles.
+        scratch: arrays [threads, ...]: items, distances, who, floats, ints, doubles.
         slots: (states [slots, floats of a tile] float32, slot [rows of tiles of the picture] int64: first slot of the
             tiles of a row), or -1 to keep nothing: then slot t of thread t serves all its tiles.
     """
-    items, responses, who, floats, ints, doubles = scratch
+    items, distances, who, floats, ints, doubles = scratch
     states, slot = slots
     tiles_x = (image.shape[1] + TILE_W - 1) // TILE_W
-    mine = items[t], responses[t], who[t], floats[t], ints[t], doubles[t]
+    mine = items[t], distances[t], who[t], floats[t], ints[t], doubles[t]
     for step in range(threads):
         a, b = own_tiles(start, (t + step) % threads, threads)
         for j in range(b - a):

@@ -4,8 +4,8 @@ With G = dL/dpixel, a the response of a chosen Gaussian and v = G / (S + epsilon
 
     dL/dcolour = a v,    a dL/da = a (v . colour - v . pixel),
 
-so a Gaussian is visited as in blend `sum`, with one number more per pixel, and with its responses compared with the
-thresholds that drawing left. The responses must be the very bits of the forward pass: each tile is planned as there.
+so a Gaussian is visited as in blend `sum`, with one number more per pixel, and within limits that drawing left instead
+of one for all. Distances must be the very bits of the forward pass: each tile is planned as there.
 Gaussians of one tile are differentiated at once; the sums of others wait until all tiles are done.
 """
 
@@ -18,14 +18,14 @@ from .cpu_bins import TILE_H, TILE_W, own_tiles
 from .cpu_plan import CELLS, FLOATS, INTS, LANE_FLOATS, OFFSET, PLAN_FLOATS, ROW, P, Q, plan
 from .cpu_sum import differentiate
 from .cpu_topk_cells import CELLS_HIGH, STRIPS, called, inlined, start_strip
-from .cpu_topk_draw import INVERSE, LAST, PIXEL, THRESHOLD, state_floats
+from .cpu_topk_draw import INVERSE, LAST, LIMIT, PIXEL, state_floats
 from .f32x16 import fma, load, load_rgb, prefetch, response, splat, store, totals
-from .f32x16_rank import chosen
+from .f32x16_rank import if_below, if_equal
 from .jit import kernel
 from .sharing import finish, take, wait
 
-#: Rows of a cell for the gradient, sixteen floats each: as in the state, then v (three channels) and v . pixel.
-_V, _MEAN, _CELL = 32, 80, 96
+#: Rows of a cell for the gradient, sixteen floats each: the limit, v (three channels) and v . pixel.
+_V, _MEAN, _CELL = 16, 64, 80
 _STRIP = CELLS_HIGH * _CELL + 16
 CELL_FLOATS = STRIPS * _STRIP  # of a tile
 SUMS = 8
@@ -60,8 +60,7 @@ def _prepare_tile(state, grad, x, y, channel, spare, cells):
             inverse, pixel = load(state, at + INVERSE), at + PIXEL + 16 * channel
             v0, v1, v2 = g0 * inverse, g1 * inverse, g2 * inverse
             mean = fma(v0, load(state, pixel), fma(v1, load(state, pixel + 16), v2 * load(state, pixel + 32)))
-            store(cells, to + THRESHOLD, load(state, at + THRESHOLD))
-            store(cells, to + LAST, load(state, at + LAST))
+            store(cells, to, load(state, at + LIMIT))
             store(cells, to + _V, v0)
             store(cells, to + _V + 16, v1)
             store(cells, to + _V + 32, v2)
@@ -69,16 +68,18 @@ def _prepare_tile(state, grad, x, y, channel, spare, cells):
 
 
 @inlined
-def _gather(i, n, r, colors, channel, floats, ints, window, cells, cut, sums):
+def _gather(i, n, r, colors, channel, floats, ints, window, state, state_pitch, cells, sums):
     """Sums over the pairs of Gaussian n with record r, lane i of the plan, in one tile.
 
     With u = a (v . colour - v . pixel): sums[:8] = sum of u p, u q, u p^2, u p q, u q^2, a v (three channels).
     """
     s_lo, s_hi, row0, _ = window
+    cell_floats, strip_floats = state_pitch
+    tied = state[CELLS_HIGH * cell_floats] > 0
     first, last = max(r.x0 >> 3, s_lo), min(r.x1 >> 3, s_hi)
     c0, c1, c2 = splat(colors[n, channel]), splat(colors[n, channel + 1]), splat(colors[n, channel + 2])
     w11, w21, w22 = _f32(r.w11), _f32(r.w21), _f32(r.w22)
-    step, limit, zero, me = splat(w22 + w22), splat(cut), splat(_f32(0)), splat(_f32(n))
+    step, zero, me = splat(w22 + w22), splat(_f32(0)), splat(_f32(n))
     a0 = a1 = a2 = up = uq = upp = upq = uqq = zero
     for j in range(last - first + 1):
         at = j * 16 * INTS + i
@@ -89,11 +90,17 @@ def _gather(i, n, r, colors, channel, floats, ints, window, cells, cut, sums):
         offset, base_p, base_q = floats[at + 16 * OFFSET], floats[at + 16 * P], floats[at + 16 * Q]
         p, q0 = start_strip(offset, base_p, base_q, w11, w21, w22)
         pp, k, s0, sq, st = p * p, zero, zero, zero, zero
-        place = (first + j - s_lo) * _STRIP + ((row - row0) >> 1) * _CELL
+        cell = (row - row0) >> 1
+        place = (first + j - s_lo) * _STRIP + cell * _CELL
+        known = (first + j - s_lo) * strip_floats + cell * cell_floats
         for _ in range(left):
             q = fma(k, step, q0)
             t = fma(q, q, pp)
-            a = chosen(response(t, limit), load(cells, place + THRESHOLD), me, load(cells, place + LAST))
+            limit = load(cells, place)
+            a = response(t, limit)
+            if tied:
+                a = if_equal(t, limit, if_below(load(state, known + LAST), me, zero, a), a)
+                known += cell_floats
             v0, v1, v2 = load(cells, place + _V), load(cells, place + _V + 16), load(cells, place + _V + 32)
             a0, a1, a2 = fma(a, v0, a0), fma(a, v1, a1), fma(a, v2, a2)
             u = a * (fma(v0, c0, fma(v1, c1, v2 * c2)) - load(cells, place + _MEAN))
@@ -113,7 +120,22 @@ def _shared(r):
 
 @kernel
 def _collect_tile(
-    records, order, window, centre, conic, cut, colors, channel, cells, floats, ints, doubles, moments, out, waiting
+    records,
+    order,
+    window,
+    centre,
+    conic,
+    cut,
+    colors,
+    channel,
+    state,
+    cells,
+    floats,
+    ints,
+    doubles,
+    moments,
+    out,
+    waiting,
 ):
     """Adds the gradients of Gaussians that touch this tile alone. Of the others the ids and sums go to `waiting`.
 
@@ -121,6 +143,7 @@ def _collect_tile(
     """
     singles, sums = floats[PLAN_FLOATS : PLAN_FLOATS + LANE_FLOATS], floats[PLAN_FLOATS + LANE_FLOATS :]
     s_lo, s_hi, row0, row1 = window
+    pitch = state_floats(colors.shape[1])
     waiting_ids, waiting_sums = waiting
     grad_means, grad_shapes, grad_colors = out
     ids, count = np.empty(16, np.int32), 0
@@ -140,7 +163,7 @@ def _collect_tile(
                 prefetch(grad_colors, ids[i])
             plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row1, 0, centre, cut)
             for i in range(m):
-                _gather(i, ids[i], records[ids[i]], colors, channel, floats, ints, window, cells, cut, sums)
+                _gather(i, ids[i], records[ids[i]], colors, channel, floats, ints, window, state, pitch, cells, sums)
                 for k in range(SUMS):
                     moments[k, i] = sums[k]
             if shared:
@@ -207,7 +230,7 @@ def collect(
             window = x >> 3, (min(x + TILE_W, width) - 1) >> 3, top + y, top + min(y + TILE_H, height) - 1
             lo, hi = start[i] - start[0], start[i + 1] - start[0]
             counts[i] = _collect_tile(
-                records, order[start[i] : start[i + 1]], window, centre, conic, cut, colors, channel, cells,
+                records, order[start[i] : start[i + 1]], window, centre, conic, cut, colors, channel, state, cells,
                 floats, ints, doubles, moments, out, (ids[lo:hi], sums[lo:hi]),
             )  # fmt: skip
             finish(board, 0)

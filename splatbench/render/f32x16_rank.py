@@ -1,4 +1,4 @@
-"""Comparisons of vectors of sixteen numbers, for kernels that rank responses. No lane may be NaN."""
+"""Comparisons of vectors of sixteen numbers, for kernels that rank. Where not said otherwise, no lane may be NaN."""
 
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .f32x16 import _F32, LANES, _constant, f32x16
+from .f32x16 import LANES, f32x16
 
 _FLAGS = ("nnan", "nsz")  # lets a comparison and a choice become one minimum or maximum
 _MASK = ir.IntType(LANES)
@@ -42,39 +42,22 @@ def _choice(comparison):
 if_equal, if_below = _choice("=="), _choice("<")
 
 
-def _where(builder, condition, value):
-    return builder.select(condition, value, _constant(_F32, [0.0] * LANES))
-
-
 @intrinsic
-def reaching(typingctx, a, threshold):
-    """a where a >= threshold, else 0."""
+def capped(typingctx, a, b):
+    """The smaller of a and b; b where a is NaN."""
 
     def codegen(context, builder, sig, args):
-        return _where(builder, builder.fcmp_ordered(">=", *args), args[0])
+        return builder.select(builder.fcmp_ordered("<", *args), *args)
 
     return f32x16(f32x16, f32x16), codegen
 
 
 @intrinsic
-def chosen(typingctx, a, threshold, n, last):
-    """a where a > threshold, or where a == threshold and n <= last; else 0."""
+def any_equal(typingctx, a, b):
+    """Whether a == b in any lane."""
 
     def codegen(context, builder, sig, args):
-        a, threshold, n, last = args
-        tied = builder.and_(builder.fcmp_ordered("==", a, threshold), builder.fcmp_ordered("<=", n, last))
-        return _where(builder, builder.or_(builder.fcmp_ordered(">", a, threshold), tied), a)
-
-    return f32x16(f32x16, f32x16, f32x16, f32x16), codegen
-
-
-@intrinsic
-def any_tie(typingctx, a, b):
-    """Whether a == b > 0 in any lane."""
-
-    def codegen(context, builder, sig, args):
-        positive = builder.fcmp_ordered(">", args[1], _constant(_F32, [0.0] * LANES))
-        tied = builder.and_(builder.fcmp_ordered("==", *args), positive)
-        return builder.icmp_unsigned("!=", builder.bitcast(tied, _MASK), ir.Constant(_MASK, 0))
+        equal = builder.bitcast(builder.fcmp_ordered("==", *args), _MASK)
+        return builder.icmp_unsigned("!=", equal, ir.Constant(_MASK, 0))
 
     return types.boolean(f32x16, f32x16), codegen

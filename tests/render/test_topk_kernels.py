@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from splatbench.render.f32x16 import load, response, splat, splat_at, store
-from splatbench.render.f32x16_rank import any_tie, chosen, if_below, if_equal, larger, reaching, smaller
+from splatbench.render.f32x16_rank import any_equal, capped, if_below, if_equal, larger, smaller
 from splatbench.render.jit import kernel
 
 
@@ -17,16 +17,19 @@ def responses(t, out, cut):
 
 
 @kernel(cache=False)
-def compare(a, b, n, last, out):
+def compare(a, b, n, out):
     x, y = load(a, 0), load(b, 0)
     store(out, 0, smaller(x, y))
     store(out, 16, larger(x, y))
-    store(out, 32, reaching(x, y))
-    store(out, 48, chosen(x, y, splat(n), load(last, 0)))
+    store(out, 32, if_equal(x, y, splat(n), x))
+    store(out, 48, if_below(x, y, splat(n), x))
     store(out, 64, splat_at(a, 3))
-    store(out, 80, if_equal(x, y, splat(n), x))
-    store(out, 96, if_below(x, y, splat(n), x))
-    return any_tie(x, y)
+    return any_equal(x, y)
+
+
+@kernel(cache=False)
+def cap(a, b, out):
+    store(out, 0, capped(load(a, 0), load(b, 0)))
 
 
 @pytest.mark.parametrize(("bits", "relative"), [(8, 1e-6), (20, 2e-6), (125, 1e-5)])
@@ -52,15 +55,17 @@ def test_comparisons():
     rng = np.random.default_rng(0)
     a, b = rng.random((2, 16), np.float32)
     b[:4] = a[:4]
-    last = np.array([5, 6, 7, np.inf] * 4, np.float32)
-    out = np.empty(112, np.float32)
-    assert compare(a, b, np.float32(6), last, out)
+    out = np.empty(80, np.float32)
+    assert compare(a, b, np.float32(6), out)
     assert np.array_equal(out[:16], np.minimum(a, b)) and np.array_equal(out[16:32], np.maximum(a, b))
-    assert np.array_equal(out[32:48], np.where(a >= b, a, 0))
-    assert np.array_equal(out[48:64], np.where((a > b) | ((a == b) & (last >= 6)), a, 0))
-    assert (out[64:80] == a[3]).all()
-    assert np.array_equal(out[80:96], np.where(a == b, 6, a)) and np.array_equal(out[96:], np.where(a < b, 6, a))
+    assert np.array_equal(out[32:48], np.where(a == b, 6, a)) and np.array_equal(out[48:64], np.where(a < b, 6, a))
+    assert (out[64:] == a[3]).all()
     b[:4] += 0.5
-    assert not compare(a, b, np.float32(6), last, out)
-    a[7] = b[7] = 0
-    assert not compare(a, b, np.float32(6), last, out)  # nothing is not tied with nothing
+    assert not compare(a, b, np.float32(6), out)
+
+
+def test_capped_lets_no_nan_through():
+    a, b = np.float32([1, 3, np.nan, np.inf] * 4), np.full(16, 2, np.float32)
+    out = np.empty(16, np.float32)
+    cap(a, b, out)
+    assert out.tolist() == [1, 2, 2, 2] * 4
