@@ -60,7 +60,7 @@ gpu-check: $(VENV)/.setup-dev
 	else exit $$code; fi
 
 benchmark: $(VENV)/.setup-dev
-	$(BIN)/python benchmarks/render.py
+	$(BIN)/python -m benchmarks
 
 constraints: $(VENV)/.setup-dev
 	@{ echo "# Exact versions of every package, tested together. Written by 'make constraints'."; \

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .jit import kernel
+from .ops import triton_kernels
 from .threads import run, threads_for
 
 
@@ -29,6 +30,10 @@ def covariance_from_cholesky(cholesky: Tensor, *, double_offdiagonal_gradient: b
     factor = 2.0 if double_offdiagonal_gradient else 1.0
     if cholesky.device.type == "cpu":
         return _FromCholesky.apply(cholesky, factor)
+    if cholesky.device.type == "cuda" and triton_kernels():
+        from .gpu.covariance import covariance
+
+        return covariance(cholesky, None, factor)
     return _plain_cholesky(cholesky, factor)
 
 
@@ -46,6 +51,10 @@ def covariance_from_scales(scales: Tensor, angles: Tensor, *, double_offdiagonal
     factor = 2.0 if double_offdiagonal_gradient else 1.0
     if scales.device.type == "cpu":
         return _FromScales.apply(scales, angles, factor)
+    if scales.device.type == "cuda" and triton_kernels():
+        from .gpu.covariance import covariance
+
+        return covariance(scales, angles, factor)
     return _plain_scales(scales, angles, factor)
 
 

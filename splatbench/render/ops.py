@@ -79,7 +79,7 @@ def check_arguments(
 
 
 @cache
-def _triton_kernels() -> ModuleType | None:
+def triton_kernels() -> ModuleType | None:
     """The kernels for CUDA devices, or None, with a warning, where Triton is not installed."""
     try:
         from . import gpu
@@ -139,7 +139,7 @@ def rasterize_sum(
     """
     check_arguments(means, covariance, colors, size, compat, out)
     tensors = means, covariance, colors
-    if means.device.type == "cuda" and (gpu := _triton_kernels()):
+    if means.device.type == "cuda" and (gpu := triton_kernels()):
         drawn: Tensor = gpu.rasterize_sum(*tensors, size, compat=compat, out=out)
         return drawn
     if means.ndim == 3:
@@ -193,7 +193,7 @@ def rasterize_topk(
     check_arguments(means, covariance, colors, size, compat, out)
     rule, tensors = TopkRule(k, epsilon, min_response, compat), (means, covariance, colors)
     settings = asdict(rule)
-    if means.device.type == "cuda" and (gpu := _triton_kernels()):
+    if means.device.type == "cuda" and (gpu := triton_kernels()):
         drawn: Tensor = gpu.rasterize_topk(*tensors, size, **settings, out=out)
         return drawn
     if means.ndim == 3:
