@@ -60,6 +60,15 @@ def last_of(span):
 
 
 @triton.jit
+def pixels_of(picture, tx, ty, height, width, TILE_W: tl.constexpr, TILE_H: tl.constexpr):
+    """Of a tile: number of its first pixel (int64), its pixels counted from there [TILE_H, TILE_W], who is inside."""
+    column, row = tl.arange(0, TILE_W)[None, :], tl.arange(0, TILE_H)[:, None]
+    inside = (column < width - tx * TILE_W) & (row < height - ty * TILE_H)
+    first = (picture.to(tl.int64) * height + ty * TILE_H) * width + tx * TILE_W
+    return first, row * width + column, inside
+
+
+@triton.jit
 def load_record(records, i, mask=None):
     """The fields of Gaussian i, or of many Gaussians."""
     fields = ()
@@ -77,10 +86,11 @@ def band(record, cut, top, bottom):
     above, below = (top - whole_y) - part_y - _MARGIN, (bottom - whole_y) - part_y + _MARGIN
     y_right = tl.minimum(tl.maximum(-shear * reach, above), below)
     y_left = tl.minimum(tl.maximum(shear * reach, above), below)
-    norm = 1.0 + slant * slant
+    norm = tl.fma(slant, slant, 1.0)
+    share = 1.0 / norm
     y_right, y_left, square = y_right * steep, y_left * steep, reach * reach * norm
-    right = (tl.sqrt(tl.maximum(square - y_right * y_right, 0.0)) - slant * y_right) / norm
-    left = (-tl.sqrt(tl.maximum(square - y_left * y_left, 0.0)) - slant * y_left) / norm
+    right = (tl.sqrt(tl.maximum(square - y_right * y_right, 0.0)) - slant * y_right) * share
+    left = (-tl.sqrt(tl.maximum(square - y_left * y_left, 0.0)) - slant * y_left) * share
     centre = whole_x + part_x
     return centre + left - _MARGIN, centre + right + _MARGIN
 

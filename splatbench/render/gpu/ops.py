@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from splatbench.gaussians import TOP_K, TOPK_EPSILON, TOPK_MIN_RESPONSE
+
 from .workspace import Workspace
 
 
@@ -28,8 +30,8 @@ class _Rasterize(torch.autograd.Function):
         image = torch.empty((*batch, *size, channels), device=means.device) if out is None else out
         if out is not None:
             ctx.mark_dirty(out)
-        ctx.inputs = tuple(v.detach().contiguous() for v in (means, covariance, colors))
-        workspace.forward(*ctx.inputs, image)
+        ctx.inputs = [v.detach().contiguous() for v in (means, covariance, colors)]
+        workspace.forward(ctx.inputs[0], ctx.inputs[1], ctx.inputs[2], image)
         ctx.workspace = workspace
         ctx.save_for_backward(means, covariance, colors, image)  # kept so that autograd notices changes in place
         return image
@@ -47,14 +49,16 @@ def _rasterize(
     inputs: tuple[Tensor, Tensor, Tensor], size: tuple[int, int], settings: dict[str, Any], out: Tensor | None
 ) -> Tensor:
     means, covariance, colors = inputs
-    if colors.ndim not in (2, 3) or min(colors.shape[:-2], default=1) < 1:
-        raise ValueError(f"colors: expected [N, C] or [B >= 1, N, C], got {list(colors.shape)}")
+    if colors.ndim not in (2, 3):
+        raise ValueError(f"colors: expected [N, C] or [B, N, C], got {list(colors.shape)}")
     for name, value, width in (("means", means, 2), ("covariance", covariance, 3)):
         if value.shape != (*colors.shape[:-1], width):
             raise ValueError(f"{name}: expected {[*colors.shape[:-1], width]}, as colors has, got {list(value.shape)}")
     wanted = (*colors.shape[:-2], *size, colors.shape[-1])
     if out is not None and out.shape != wanted:
         raise ValueError(f"out: expected {list(wanted)}, got {list(out.shape)}")
+    if colors.ndim == 3 and not len(colors):
+        return colors.new_zeros(wanted) if out is None else out
     image: Tensor = _Rasterize.apply(means, covariance, colors, size, settings, out)
     return image
 
@@ -96,9 +100,9 @@ def rasterize_topk(
     colors: Tensor,
     size: tuple[int, int],
     *,
-    k: int = 10,
-    epsilon: float = 1e-4,
-    min_response: float = 1e-6,
+    k: int = TOP_K,
+    epsilon: float = TOPK_EPSILON,
+    min_response: float = TOPK_MIN_RESPONSE,
     compat: frozenset[str] = frozenset(),
     out: Tensor | None = None,
 ) -> Tensor:

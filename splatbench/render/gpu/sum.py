@@ -13,7 +13,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .geometry import repeat
+from .geometry import pixels_of, repeat
 from .tiles import NONE, visit
 
 
@@ -71,7 +71,6 @@ def draw_sum(
     table = segments, nodes, parts, part, n, node_w, node_h, nodes_x
     spans, lists = (spans_x, spans_y), (list_ids, list_x, list_y)
     state = visit(_add, state, colors, records, spans, lists, table, (picture, tx, ty), cut, limit, TILE_W, TILE_H)
-    x, y = tx * TILE_W + tl.arange(0, TILE_W)[None, :], ty * TILE_H + tl.arange(0, TILE_H)[:, None]
-    pixel = image + (picture.to(tl.int64) * height * width + y.to(tl.int64) * width + x) * CHANNELS
+    first, pixel, inside = pixels_of(picture, tx, ty, height, width, TILE_W, TILE_H)
     for c in tl.static_range(CHANNELS):
-        tl.store(pixel + c, state[c], mask=(x < width) & (y < height))
+        tl.store(image + (first * CHANNELS + c) + pixel * CHANNELS, state[c], mask=inside)

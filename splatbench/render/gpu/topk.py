@@ -11,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .geometry import repeat
+from .geometry import pixels_of, repeat
 from .tiles import NONE, visit
 
 
@@ -96,12 +96,10 @@ def draw_topk(
     state = visit(_blend, state, (colors, threshold), *place, cut, NONE, TILE_W, TILE_H)
     last, total = state[1], state[2]
 
-    x, y = tx * TILE_W + tl.arange(0, TILE_W)[None, :], ty * TILE_H + tl.arange(0, TILE_H)[:, None]
-    inside = (x < width) & (y < height)
-    pixel = (picture.to(tl.int64) * height + y) * width + x
+    first, pixel, inside = pixels_of(picture, tx, ty, height, width, TILE_W, TILE_H)
     inverse = tl.where(total > 0, 1.0 / (total + epsilon), 0.0)
-    tl.store(inverses + pixel, inverse, mask=inside)
-    tl.store(thresholds + pixel, threshold, mask=inside)
-    tl.store(lasts + pixel, last, mask=inside)
+    tl.store(inverses + first + pixel, inverse, mask=inside)
+    tl.store(thresholds + first + pixel, threshold, mask=inside)
+    tl.store(lasts + first + pixel, last, mask=inside)
     for c in tl.static_range(CHANNELS):
-        tl.store(image + pixel * CHANNELS + c, state[3 + c] * inverse, mask=inside)
+        tl.store(image + (first * CHANNELS + c) + pixel * CHANNELS, state[3 + c] * inverse, mask=inside)

@@ -17,7 +17,7 @@ import math
 import triton
 import triton.language as tl
 
-from .geometry import band, distances, first_of, last_of, load_record, repeat
+from .geometry import band, distances, first_of, last_of, load_record, pixels_of, repeat
 
 #: Pieces of a large Gaussian.
 ACROSS, DOWN = 4, 8
@@ -70,13 +70,13 @@ def differentiate(record, i, sums, d_means, d_covariances, d_colors):
 
 
 @triton.jit
-def _weight_topk(t, i, cut, chosen, pixel, inside):
+def _weight_topk(t, i, cut, chosen, first, pixel, inside):
     """Weight of Gaussian i in the average of blend `topk`."""
     inverses, thresholds, lasts = chosen
-    threshold = tl.load(thresholds + pixel, mask=inside, other=0.0)
-    last = tl.load(lasts + pixel, mask=inside, other=-1)
+    threshold = tl.load(thresholds + first + pixel, mask=inside, other=0.0)
+    last = tl.load(lasts + first + pixel, mask=inside, other=-1)
     picked = (t <= cut) & ((t < threshold) | ((t == threshold) & (i <= last)))
-    return tl.where(picked, tl.exp2(-t), 0.0) * tl.load(inverses + pixel, mask=inside, other=0.0)
+    return tl.where(picked, tl.exp2(-t), 0.0) * tl.load(inverses + first + pixel, mask=inside, other=0.0)
 
 
 @triton.jit
@@ -84,22 +84,20 @@ def _walk_tile(sums, record, color, i, tile, picture, size, grad, image, chosen,
     """Adds one tile to the sums, which are kept by pixel."""
     tx, ty = tile
     height, width = size
-    x, y = tx * TILE_W + tl.arange(0, TILE_W)[None, :], ty * TILE_H + tl.arange(0, TILE_H)[:, None]
-    inside = (x < width) & (y < height)
-    pixel = (picture.to(tl.int64) * height + y) * width + x
+    first, pixel, inside = pixels_of(picture, tx, ty, height, width, TILE_W, TILE_H)
     p, q, t = distances(record, tx * TILE_W * 1.0, ty * TILE_H * 1.0, TILE_W, TILE_H)
     if TOPK:
-        w = _weight_topk(t, i, cut, chosen, pixel, inside)
+        w = _weight_topk(t, i, cut, chosen, first, pixel, inside)
     else:
         w = tl.where(t <= cut, tl.exp2(-t), 0.0)
     slope = tl.zeros((TILE_H, TILE_W), tl.float32)
     channels = ()
     for c in tl.static_range(len(color)):
-        g = tl.load(grad + pixel * len(color) + c, mask=inside, other=0.0)
+        g = tl.load(grad + (first * len(color) + c) + pixel * len(color), mask=inside, other=0.0)
+        lift = color[c]
         if TOPK:
-            slope = tl.fma(g, color[c] - tl.load(image + pixel * len(color) + c, mask=inside, other=0.0), slope)
-        else:
-            slope = tl.fma(g, color[c], slope)
+            lift -= tl.load(image + (first * len(color) + c) + pixel * len(color), mask=inside, other=0.0)
+        slope = tl.fma(g, lift, slope)
         channels += (tl.fma(w, g, sums[MOMENTS + c]),)
     u = w * slope
     up, uq = u * p, u * q

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from splatbench.gaussians import COMPAT_FLAGS, MIN_WEIGHT
+from splatbench.gaussians import COMPAT_FLAGS, MIN_WEIGHT, TOP_K, TOPK_EPSILON, TOPK_MIN_RESPONSE
 
 from . import bins, geometry, walk
 from .launch import OPTIONS, ceil_div, on_device, require_device
@@ -62,9 +62,9 @@ class Workspace:
         device: torch.device | str = "cuda",
         blend: str = "sum",
         compat: frozenset[str] = frozenset(),
-        k: int = 10,
-        epsilon: float = 1e-4,
-        min_response: float = 1e-6,
+        k: int = TOP_K,
+        epsilon: float = TOPK_EPSILON,
+        min_response: float = TOPK_MIN_RESPONSE,
     ) -> None:
         self.n, self.size, self.channels, self.batch = n, (int(size[0]), int(size[1])), channels, batch
         self.device, self.blend, self.compat = torch.device(device), blend, frozenset(compat)
@@ -72,6 +72,7 @@ class Workspace:
         self._check_settings()
         self._cut = -math.log2(self._least_weight())
         self._tile_h = PUBLISHED_TILE_H if compat else TILE_H
+        self._warps = self._tile_h // TILE_H  # four pixels per lane: more would spill registers
         self._plan_tiles()
         self._allocate()
         self._last: tuple[Tensor, Tensor] | None = None  # colours and picture of the last forward pass
@@ -208,7 +209,7 @@ class Workspace:
             TILE_W=TILE_W,
             TILE_H=self._tile_h,
             CAPPED=capped,
-            num_warps=1,
+            num_warps=self._warps,
             **OPTIONS,
         )
 
@@ -226,7 +227,7 @@ class Workspace:
             CHANNELS=self.channels,
             TILE_W=TILE_W,
             TILE_H=self._tile_h,
-            num_warps=1,
+            num_warps=self._warps,
             **OPTIONS,
         )
 
@@ -321,7 +322,7 @@ class Workspace:
             CAPPED="tile_cap_256" in self.compat,
             ACROSS=walk.ACROSS,
             DOWN=walk.DOWN,
-            num_warps=1,
+            num_warps=self._warps,
             **OPTIONS,
         )
         walk.finish[(min(self._walkers, len(self._large)),)](
