@@ -83,17 +83,16 @@ def repeated(function: Callable[[], object]) -> Callable[[], list[float]]:
     with torch.cuda.graph(graph):
         for _ in range(_INNER):
             function()
-    return lambda: [seconds / _INNER for seconds in on_device(graph.replay)]
-
-
-def on_device(function: Callable[[], object]) -> list[float]:
-    """Seconds between two events around a call."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
-    function()
-    end.record()
-    end.synchronize()
-    return [1e-3 * start.elapsed_time(end)]
+
+    def replay() -> list[float]:
+        start.record()
+        graph.replay()
+        end.record()
+        end.synchronize()
+        return [1e-3 * start.elapsed_time(end) / _INNER]
+
+    return replay
 
 
 def with_host(function: Callable[[], object]) -> list[float]:
@@ -131,15 +130,14 @@ def measure_scene(scene: Scene, repeats: int) -> list[Timing]:
         whole = Case(f"step {name}, Adan", OURS, lambda: lambda: None, _sum(least.values()), 2 * pairs, _count(fit))
         turns.append((Measured(whole), repeated(fit)))
         turns.append((Measured(replace(whole, implementation=LAUNCHED)), lambda fit=fit: with_host(fit)))
-    for probe in probes("cuda"):
-        function = probe.build()
-        function()
-        turns.append((Measured(probe), lambda function=function: on_device(function)))
+    limits = [(Measured(probe), repeated(probe.build())) for probe in probes("cuda")]
+    turns += limits
     for _ in range(repeats):
         for measured, take in turns:
             measured.seconds += take()
+    peak = roofline([measured for measured, _ in limits])
     results = [measured for measured, _ in turns]
-    return to_records(results, scene, cuda_clock(), torch.get_num_threads(), roofline(results), provenance("cuda"))
+    return to_records(results, scene, cuda_clock(), torch.get_num_threads(), peak, provenance("cuda"))
 
 
 def _count(function: Callable[[], object]) -> str:
