@@ -142,7 +142,7 @@ def _table(group: Sequence[Growth]) -> str:
         "slope",
         "ns per pixel",
         "peak MB",
-        "above libraries",
+        "beyond libraries",
         "slope",
     ]
     rows, before = [], None
