@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from splatbench.render.ops import triton_kernels
+
 from .cpu import CpuLoss
 from .plain import plain_loss
 
@@ -101,8 +103,8 @@ class TargetLoss:
             raise ValueError(f"loss: the image is on {image.device}, the target on {place}")
         if isinstance(target, np.ndarray) or self._cpu is not None:
             return _Loss.apply(image, self._cpu)
-        if place.type == "cuda":
-            from .gpu import fused  # needs Triton
+        if place.type == "cuda" and triton_kernels():
+            from .gpu import fused
 
             return fused(image, target, self.objective)
         return plain_loss(image, target, self.objective)

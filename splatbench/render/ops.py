@@ -87,7 +87,7 @@ def triton_kernels() -> ModuleType | None:
         if error.name != "triton":
             raise
         warnings.warn(
-            "Triton is not installed: the float64 reference draws on this CUDA device, hundreds of times slower; "
+            "Triton is not installed: this CUDA device draws by the float64 reference, hundreds of times slower; "
             "pip install triton",
             RuntimeWarning,
             stacklevel=4,
