@@ -19,8 +19,8 @@ from splatbench.render.threads import run, thread_count
 FMA, COPY = "peak multiply-adds", "copy of a large array"
 _STEPS = 200_000
 #: Values of the arrays that are copied, float32: from a cache's size to more than any cache holds.
-_COPIED = (1 << 17, 1 << 20, 1 << 23, 1 << 25)
-_COPIED_GPU = (1 << 20, 1 << 23, 1 << 27)
+_COPIED = (1 << 17, 1 << 19, 1 << 21, 1 << 23, 1 << 25)
+_COPIED_GPU = (1 << 19, 1 << 21, 1 << 23, 1 << 27)
 _MATRIX = 4096
 
 
