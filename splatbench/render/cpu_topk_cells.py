@@ -16,7 +16,7 @@ from .cpu_bins import TILE_H, TILE_W
 from .cpu_plan import CELLS, FLOATS, INTS, OFFSET, ROW, P, Q, plan
 from .f32x16 import cell_column, cell_row, fma, load, prefetch, splat, store
 from .f32x16_rank import capped
-from .jit import kernel
+from .jit import part
 
 STRIPS, CELLS_HIGH = TILE_W // 8, TILE_H // 2  # of a tile
 #: Distances of a cell come in fours; the rest of the last four is FAR.
@@ -32,8 +32,8 @@ ITEM = np.dtype(
 _f32 = np.float32
 FAR = _f32(np.finfo(np.float32).max)  # not seen, nor is NaN
 
-#: Kernels inside pixel loops. numba would count references to their arrays at every call, with atomic operations.
-called, inlined = kernel(_nrt=False), kernel(_nrt=False, forceinline=True)
+#: For what pixel loops call. numba would count references to their arrays at every call, with atomic operations.
+called, inlined = part(_nrt=False), part(_nrt=False, forceinline=True)
 
 
 @inlined

@@ -33,7 +33,7 @@ from .cpu_topk_cells import (
 )
 from .f32x16 import divide, fma, load, response, splat, splat_at, store, store_rgb
 from .f32x16_rank import any_equal, if_below, if_equal, larger, smaller
-from .jit import kernel
+from .jit import kernel, part
 from .sharing import take
 
 #: Rows of a state, sixteen floats each; `PIXEL` is the first channel.
@@ -41,7 +41,7 @@ LIMIT, LAST, INVERSE, PIXEL = 0, 16, 32, 48
 _f32 = np.float32
 
 
-@called
+@kernel(_nrt=False)
 def state_floats(channels):
     """Floats of (the state of a cell, that of a strip of a tile); the odd cache line as in `cpu_plan.PITCH`.
 
@@ -146,7 +146,7 @@ def _write_cell(state, at, image, flat, x, y):
                 image[y + r, x + i, c] = state[at + 16 * c + 8 * r + i]
 
 
-@kernel
+@part
 def _draw_tile(k_tile, records, order, row_first, centre, cut, k, epsilon, colors, scratch, state, image):
     """Draws tile k_tile of the window, and leaves the state of its pixels."""
     items, distances, who, floats, ints, doubles = scratch

@@ -21,7 +21,7 @@ from .cpu_topk_cells import CELLS_HIGH, STRIPS, called, inlined, start_strip
 from .cpu_topk_draw import INVERSE, LAST, LIMIT, PIXEL, state_floats
 from .f32x16 import fma, load, load_rgb, prefetch, response, splat, store, totals
 from .f32x16_rank import if_below, if_equal
-from .jit import kernel
+from .jit import kernel, part
 from .sharing import finish, take, wait
 
 #: Rows of a cell for the gradient, sixteen floats each: the limit, v (three channels) and v . pixel.
@@ -118,7 +118,7 @@ def _shared(r):
     return (r.x0 // TILE_W != r.x1 // TILE_W) | (r.y0 // TILE_H != r.y1 // TILE_H)
 
 
-@kernel
+@part
 def _collect_tile(
     records,
     order,
@@ -178,7 +178,7 @@ def _collect_tile(
     return count
 
 
-@kernel
+@part
 def _add_waiting(part, parts, records, start, counts, ids, sums, white, moments, conic, out):
     """Adds the gradients that wait, of the Gaussians of one part, tile by tile."""
     some, m = np.empty(16, np.int32), 0
