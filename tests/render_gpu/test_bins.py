@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 triton = pytest.importorskip("triton", reason="needs Triton, which PyTorch's CUDA builds bring")
 tl = triton.language
 
-from splatbench.render.gpu import Workspace, workspace  # noqa: E402
+from splatbench.render.gpu import Workspace, plan  # noqa: E402
 from splatbench.render.gpu.geometry import FIELDS, NO_TILE, band, distances, load_record  # noqa: E402
 
 LIMIT = np.log2(255.0)
@@ -117,22 +117,22 @@ def test_distances_are_exact_where_it_counts(triton_device, make_scene):
 def test_lists_hold_what_meets_their_node(batch, make_scene, triton_device, monkeypatch):
     """Of every node and part: the Gaussians whose tiles meet it, ascending; and the large ones, some of each block."""
     for name, value in {"BLOCK": 8, "LARGE": 3, "FEW": 0, "SLOTS": 2}.items():
-        monkeypatch.setattr(workspace, name, value)
+        monkeypatch.setattr(plan, name, value)
     n, size = 19, (100, 90)
     scenes = [make_scene(n, size, long=(1, 9), seed=s) for s in range(batch)]
     tensors = [torch.stack(v).to(triton_device) for v in zip(*scenes, strict=True)]
     w = Workspace(n, size, 3, batch=batch, device=triton_device)
     w._bin(*tensors[:2])
-    assert w._nodes > 4 and w._parts == 3
+    assert w.plan.nodes > 4 and w.plan.parts == 3
     across, down = w._spans_x.cpu().numpy(), w._spans_y.cpu().numpy()
     x0, x1, y0, y1 = across & 0xFFFF, across >> 16, down & 0xFFFF, down >> 16
     list_ids, segments = w._list_ids.cpu().numpy(), w._segments.cpu().numpy()
     index = np.arange(batch * n)
     for b, node, part in np.ndindex(segments.shape[:3]):
-        left, top = node % w._nodes_x * w._node_w, node // w._nodes_x * w._node_h
-        first = b * n + part * w._part
-        mine = (index >= first) & (index < min(first + w._part, (b + 1) * n))
-        mine &= (x0 < left + w._node_w) & (x1 >= left) & (y0 < top + w._node_h) & (y1 >= top)
+        left, top = node % w.plan.nodes_x * w.plan.node_w, node // w.plan.nodes_x * w.plan.node_h
+        first = b * n + part * w.plan.part
+        mine = (index >= first) & (index < min(first + w.plan.part, (b + 1) * n))
+        mine &= (x0 < left + w.plan.node_w) & (x1 >= left) & (y0 < top + w.plan.node_h) & (y1 >= top)
         start, count = segments[b, node, part]
         assert list_ids[start : start + count].tolist() == index[mine].tolist()
     assert segments[..., 1].sum() == int(w._counters[0])

@@ -10,7 +10,7 @@ import torch
 
 pytest.importorskip("triton", reason="needs Triton, which PyTorch's CUDA builds bring")
 
-from splatbench.render.gpu import rasterize_sum, workspace
+from splatbench.render.gpu import plan, rasterize_sum
 from splatbench.render.reference import rasterize_sum_reference
 
 THREE_SIGMA, CAP = frozenset({"tiles_3sigma"}), frozenset({"tile_cap_256"})
@@ -34,7 +34,6 @@ def test_needles_keep_their_pixels(thin, angle, agree):
     agree(rasterize_sum, rasterize_sum_reference, scene, (12, 40), bar=2e-5)
 
 
-@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_pathological_gaussians(make_scene, run, error):
     size = 20, 24
     means, covariance, colors = make_scene(15, size, seed=2)
@@ -103,7 +102,7 @@ def test_lists_change_time_alone(changes, make_scene, run, monkeypatch):
     scene = make_scene(14, size, seed=5)
     wanted = run(rasterize_sum, scene, size)
     for name, value in changes.items():
-        monkeypatch.setattr(workspace, name, value)
+        monkeypatch.setattr(plan, name, value)
     assert all(torch.equal(a, b) for a, b in zip(run(rasterize_sum, scene, size), wanted, strict=True))
 
 
@@ -112,10 +111,10 @@ def test_large_gaussians_are_taken_apart(slots, make_scene, run, error, agree, m
     size = 24, 40
     scene = make_scene(6, size, long=(3, 12), short=(1, 3), seed=6)
     whole = run(rasterize_sum, scene, size)
-    monkeypatch.setattr(workspace, "LARGE", 4)
-    monkeypatch.setattr(workspace, "BLOCK", 4)
-    monkeypatch.setattr(workspace, "FEW", 0)
-    monkeypatch.setattr(workspace, "SLOTS", slots)
+    monkeypatch.setattr(plan, "LARGE", 4)
+    monkeypatch.setattr(plan, "BLOCK", 4)
+    monkeypatch.setattr(plan, "FEW", 0)
+    monkeypatch.setattr(plan, "SLOTS", slots)
     apart = run(rasterize_sum, scene, size)
     assert torch.equal(apart[0], whole[0])
     assert not all(torch.equal(a, b) for a, b in zip(apart[1:], whole[1:], strict=True))  # other sums of the same

@@ -10,7 +10,7 @@ import torch
 
 pytest.importorskip("triton", reason="needs Triton, which PyTorch's CUDA builds bring")
 
-from splatbench.render.gpu import rasterize_topk, workspace
+from splatbench.render.gpu import plan, rasterize_topk
 from splatbench.render.reference_topk import rasterize_topk_reference
 
 THREE_SIGMA = frozenset({"tiles_3sigma"})
@@ -92,7 +92,7 @@ def test_lists_and_pieces_change_sums_alone(make_scene, run, error, monkeypatch)
     scene = make_scene(6, size, long=(2, 8), short=(1, 2), seed=5)
     wanted = run(rasterize_topk, scene, size, k=3)
     for name, value in {"ENTRIES": 0, "BLOCK": 4, "LARGE": 4}.items():
-        monkeypatch.setattr(workspace, name, value)
+        monkeypatch.setattr(plan, name, value)
     got = run(rasterize_topk, scene, size, k=3)
     assert torch.equal(got[0], wanted[0])
     assert all(error(a, b) < 1e-6 for a, b in zip(got[1:], wanted[1:], strict=True))

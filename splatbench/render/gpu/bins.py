@@ -21,6 +21,7 @@ import triton.language as tl
 from splatbench.render.reference import DEGENERATE, TILE
 
 from .geometry import NO_TILE, RECORD, WHITEN, first_of, last_of
+from .launch import NUMBERS
 
 _TILE = tl.constexpr(float(TILE))
 _DEGENERATE = tl.constexpr(DEGENERATE)
@@ -54,7 +55,7 @@ def _split(w):
     return high, (w - high.to(tl.float64)).to(tl.float32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NUMBERS)
 def prepare(
     means,
     covariances,
@@ -170,7 +171,7 @@ def _list_large(spans_x, spans_y, counters, large, is_listed, begin, end, LARGE,
         tl.store(is_listed + i, found.to(tl.int8), mask=i < end)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NUMBERS)
 def list_candidates(
     spans_x,
     spans_y,

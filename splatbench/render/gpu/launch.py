@@ -12,6 +12,11 @@ from torch import Tensor
 #: Multiplications and additions are fused only where the kernels say so: the same formula in two kernels gives the
 #: same bits.
 OPTIONS: dict[str, Any] = {"enable_fp_fusion": False}
+#: Numbers that change from input to input: no kernel is compiled anew for special values of them.
+NUMBERS = (
+    *("n", "part", "parts", "total", "capacity", "height", "width"),
+    *("tiles_x", "tiles", "node_w", "node_h", "nodes_x", "nodes"),
+)
 
 
 def is_interpreted(kernel: Any) -> bool:

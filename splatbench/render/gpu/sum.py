@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 
 from .geometry import pixels_of, repeat
+from .launch import NUMBERS
 from .tiles import NONE, visit
 
 
@@ -27,7 +28,7 @@ def _add(state, colors, i, t, cut):
     return channels
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NUMBERS)
 def draw_sum(
     image,
     records,

@@ -15,6 +15,7 @@ import triton.language as tl
 from splatbench.render.reference import CAP
 
 from .geometry import NO_TILE, band, distances, first_of, last_of, load_record
+from .launch import NUMBERS
 
 #: No Gaussian has this index.
 NONE = tl.constexpr((1 << 31) - 1)
@@ -82,7 +83,7 @@ def visit(step: tl.constexpr, state, given, records, spans, lists, table, tile, 
     return state
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NUMBERS)
 def limit_tiles(
     limits,
     spans_x,

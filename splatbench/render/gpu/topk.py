@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from .geometry import pixels_of, repeat
+from .launch import NUMBERS
 from .tiles import NONE, visit
 
 
@@ -40,7 +41,7 @@ def _blend(state, given, i, t, cut):
     return blended
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NUMBERS)
 def draw_topk(
     image,
     inverses,

@@ -18,6 +18,7 @@ import triton
 import triton.language as tl
 
 from .geometry import band, distances, first_of, last_of, load_record, pixels_of, repeat
+from .launch import NUMBERS
 
 #: Pieces of a large Gaussian.
 ACROSS, DOWN = 4, 8
@@ -107,7 +108,7 @@ def _walk_tile(sums, record, color, i, tile, picture, size, grad, image, chosen,
     return moments
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NUMBERS)
 def walk(
     d_means,
     d_covariances,
