@@ -40,6 +40,10 @@ class Drawing(Protocol):
         """The sums since the last call: means [N, 2] float32, covariance [N, 3] float64, colours [N, C] float32."""
         ...
 
+    def scratch(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Uninitialised float32 that the next picture will have again, until this one is gone."""
+        ...
+
 
 @dataclass(frozen=True)
 class TopkRule:
@@ -131,6 +135,10 @@ class SumDrawing:
         colors = parts[0][2] if len(parts) == 1 else np.concatenate([part[2] for part in parts], 1)
         return means, covariance, colors[:, : self.channels]
 
+    def scratch(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """See `Drawing`."""
+        return self._leases[0].rasterizer.buffer(name, shape, np.float32)
+
 
 class TopkDrawing:
     """One picture of blend `topk`; the arguments are those of `TopkRasterizer.take`."""
@@ -165,3 +173,7 @@ class TopkDrawing:
             raise RuntimeError("gradients need a `backward_rows` before them")
         gradients, self._gradients = self._gradients, None
         return gradients
+
+    def scratch(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """See `Drawing`."""
+        return self._lease.rasterizer.buffer(name, shape, np.float32)

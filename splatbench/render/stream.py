@@ -110,7 +110,7 @@ class _RenderLoss(torch.autograd.Function):
         else:
             drawing = SumDrawing(*arrays, size, blend)
         differentiate = any(ctx.needs_input_grad[:3])
-        grad = np.empty((min(step, height), *pixels), np.float32)
+        grad = drawing.scratch("stream gradient", (min(step, height), *pixels))
         total = np.zeros(0)
         for row0, row1, window, window_row0 in _windows(drawing, step):
             part = grad[: row1 - row0]
@@ -137,7 +137,9 @@ def _windows(drawing: Drawing, step: int) -> Iterator[tuple[int, int, np.ndarray
     """
     height, width = drawing.size
     rows = min(step, height)
-    here, below = (np.empty((rows + 2 * HALO, width, drawing.channels), np.float32) for _ in range(2))
+    strip = rows + 2 * HALO, width, drawing.channels
+    here = drawing.scratch("stream here", strip)
+    below = drawing.scratch("stream below", strip) if step < height else here
     drawing.draw_rows(0, rows, here[HALO : HALO + rows])
     for row0 in range(0, height, step):
         row1, end = min(row0 + step, height), min(row0 + 2 * step, height)
