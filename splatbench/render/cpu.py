@@ -72,7 +72,7 @@ class SumRasterizer(TileRasterizer):
         pitch = -(-cpu_sum.WORK_FLOATS // 16) * 16
         return (
             self.buffer("work", (self.threads, pitch), np.float32),
-            self.buffer("ints", (self.threads, cpu_plan.PLAN_INTS), np.int32),
+            self.buffer("ints", (self.threads, cpu_sum.WORK_INTS), np.int32),
             self.buffer("doubles", (self.threads, cpu_sum.DOUBLES), np.float64),
         )
 

@@ -33,6 +33,7 @@ CUT = math.log2(255.0) / 8
 DEGENERATE = 1e-12
 _SCALE = math.log2(math.e) / 16  # 8 (p^2 + q^2) = log2(e) / 2 d^T S^-1 d
 _NONE, _MANY = -1, -2
+_STEEPEST = 1e15  # per pixel, of whitened coordinates
 _MARGIN = 1e-4  # of that box, in pixels: the weight test decides, rounding must not
 
 #: What the pixel loops need of one Gaussian, in one cache line. x0 .. y1: box of pixels, inclusive; x0 > x1 where
@@ -46,12 +47,12 @@ RECORD = np.dtype(
 assert RECORD.itemsize == 64
 
 
-@part(fastmath=False)
+@part(_nrt=False, fastmath=False)
 def _determinant(a, b, c):
     return a * c - b * b
 
 
-@part
+@part(_nrt=False)
 def _invert(lanes):
     """Sixteen conics lanes[:3] to covariances; their determinants to lanes[5]."""
     for i in range(16):
@@ -60,14 +61,14 @@ def _invert(lanes):
         lanes[0, i], lanes[1, i], lanes[2, i], lanes[5, i] = c * det, -b * det, a * det, det
 
 
-@part
+@part(_nrt=False)
 def _measure(lanes):
     """Determinants of sixteen covariances lanes[:3] to lanes[5]."""
     for i in range(16):
         lanes[5, i] = _determinant(lanes[0, i], lanes[1, i], lanes[2, i])
 
 
-@part
+@part(_nrt=False)
 def _solve(lanes, ints, right, bottom, reach):
     """Sixteen Gaussians at once.
 
@@ -82,7 +83,9 @@ def _solve(lanes, ints, right, bottom, reach):
         seen = solid & (ux - hx <= right) & (ux + hx >= 0) & (uy - hy <= bottom) & (uy + hy >= 0)
         left, top, sd = ux - hx, uy - hy, math.sqrt(det)
         inverse = math.sqrt(_SCALE) / (math.sqrt(sxx) * sd)
-        lanes[5, i], lanes[6, i], lanes[7, i] = sd * inverse, -sxy * inverse, sxx * inverse
+        # a Gaussian far smaller than a pixel: squares of these must not overflow
+        lanes[5, i], lanes[7, i] = min(sd * inverse, _STEEPEST), min(sxx * inverse, _STEEPEST)
+        lanes[6, i] = max(min(-sxy * inverse, _STEEPEST), -_STEEPEST)
         # conversions of what is not seen may overflow: they must not happen
         ints[0, i] = np.int32(np.ceil(left) if seen & (left > 0) else 0.0)
         ints[1, i] = np.int32(np.floor(ux + hx) if seen & (ux + hx < right) else right)
@@ -91,7 +94,7 @@ def _solve(lanes, ints, right, bottom, reach):
         ints[4, i] = seen
 
 
-@part(forceinline=True)
+@part(_nrt=False, forceinline=True)
 def _visit(r, tiles_x, places, order, i, writing):
     """Counts Gaussian i in the bins that it touches or, where `writing`, puts it to their next places."""
     ty = r.y0 >> _H_BITS
@@ -105,7 +108,7 @@ def _visit(r, tiles_x, places, order, i, writing):
         ty += 1
 
 
-@part
+@part(_nrt=False)
 def _prepare(
     t, threads, records, keys, bins, lane, box, means, shapes, colors, conic, height, width, centre, clip, cut
 ):
@@ -160,7 +163,7 @@ def fill(t, threads, board, records, keys, all_bins, width, order):
     wait(board, 0, threads)
 
 
-@part
+@part(_nrt=False)
 def _fill_part(t, threads, records, keys, bins, width, order):
     n, tiles_x = len(records), (width + TILE_W - 1) // TILE_W
     for i in range(n * t // threads, n * (t + 1) // threads):
@@ -172,7 +175,7 @@ def _fill_part(t, threads, records, keys, bins, width, order):
             _visit(records[i], tiles_x, bins, order, i, True)
 
 
-@part
+@part(_nrt=False)
 def _offsets(bins, start):
     """Turns counts into places: by bin, then by thread, so that the order does not depend on the number of threads."""
     total = 0
@@ -236,7 +239,7 @@ def bin_all(
         fill(t, threads, board[3 + threads :], records, keys, bins, width, order)
 
 
-@part
+@part(_nrt=False)
 def own_tiles(start, t, threads):
     """Tiles [a, b) of thread t: a fixed split by entries, so that a thread keeps meeting the same pixels.
 

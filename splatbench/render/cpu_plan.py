@@ -34,7 +34,7 @@ _MARGIN = np.float32(1e-3)  # rows, against rounding of the outline
 _f32 = np.float32
 
 
-@part(forceinline=True)
+@part(_nrt=False, forceinline=True)
 def plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row1, skip, centre, cut):
     """Plans Gaussians ids[:m] in strips s_lo .. s_hi, rows row0 .. row1; lane i of every row is about ids[i].
 

@@ -22,6 +22,7 @@ from .cpu_plan import (
     OFFSET,
     PITCH,
     PLAN_FLOATS,
+    PLAN_INTS,
     ROW,
     STRIPS,
     TILE_FLOATS,
@@ -47,6 +48,7 @@ from .sharing import finish, take, wait
 
 _TILE_END, _PLAN_END = TILE_FLOATS, TILE_FLOATS + PLAN_FLOATS
 WORK_FLOATS = _PLAN_END + LANE_FLOATS
+WORK_INTS = PLAN_INTS + 16  # of the plan, and sixteen Gaussians
 DOUBLES = LANE_DOUBLES + 16 * 8  # of the plan, and the moments of sixteen Gaussians
 
 _UNIT = 16 * math.log(2.0)
@@ -55,7 +57,7 @@ _f32 = np.float32
 _CUT = np.float32(CUT)
 
 
-@part(forceinline=True)
+@part(_nrt=False, forceinline=True)
 def _scatter(i, r, floats, ints, s_lo, s_hi, row0, tile):
     """Adds one Gaussian, lane i of the plan, to the cells of a tile."""
     first, last = max(r.x0 >> 3, s_lo), min(r.x1 >> 3, s_hi)
@@ -84,7 +86,7 @@ def _scatter(i, r, floats, ints, s_lo, s_hi, row0, tile):
             place += CELL
 
 
-@part
+@part(_nrt=False)
 def _write_tile(tile, image, x_lo, x_hi, row0, row1, image_row0):
     """Cells of a tile to columns x_lo .. x_hi and rows row0 .. row1 of the image, whose first row is image_row0."""
     width = image.shape[1]
@@ -107,7 +109,7 @@ def draw(t, threads, board, records, order, start, row_first, centre, work, all_
     """Draws rows row_first * TILE_H ... of the picture to `image`, float32 [h, W, 3]. Board: as many as tiles.
 
     start: offsets in `order` of the tiles of these rows, and the end.
-    work [threads, WORK_FLOATS] float32, all_ints [threads, PLAN_INTS] int32, all_doubles [threads, DOUBLES]: scratch.
+    work [threads, WORK_FLOATS] float32, all_ints [threads, WORK_INTS] int32, all_doubles [threads, DOUBLES]: scratch.
     """
     for step in range(threads):
         a, b = own_tiles(start, (t + step) % threads, threads)
@@ -118,7 +120,7 @@ def draw(t, threads, board, records, order, start, row_first, centre, work, all_
                 _draw_tile(k, records, order[start[k] : start[k + 1]], row_first, centre, *scratch, image)
 
 
-@part
+@part(_nrt=False)
 def _draw_tile(k, records, order, row_first, centre, work, ints, doubles, image):
     """Draws the Gaussians of tile k of the window."""
     tile, floats, singles = work[:_TILE_END], work[_TILE_END:_PLAN_END], work[_PLAN_END:]
@@ -139,7 +141,7 @@ def _draw_tile(k, records, order, row_first, centre, work, ints, doubles, image)
     _write_tile(tile, image, x_lo, x_hi, row0, row1, top)
 
 
-@part
+@part(_nrt=False)
 def _read_gradient(t, threads, grad, cells):
     """grad [H, W, 3] to strips of cells, zero outside the image."""
     height, width, _ = grad.shape
@@ -162,7 +164,7 @@ def _read_gradient(t, threads, grad, cells):
                     cells[p + 16 * c + i] = grad[y + (i >> 3), 8 * s + (i & 7), c] if inside else _f32(0)
 
 
-@part(forceinline=True)
+@part(_nrt=False, forceinline=True)
 def _gather(i, r, floats, ints, skip, row0, cells, pitch, sums):
     """Sums over the pairs of one Gaussian, lane i of the plan, in at most STRIPS strips after `skip`.
 
@@ -202,7 +204,7 @@ def _gather(i, r, floats, ints, skip, row0, cells, pitch, sums):
     store(sums, 0, totals(up, uq, upp, upq, uqq, a0, a1, a2))
 
 
-@part
+@part(_nrt=False)
 def _differentiate_conics(white, s):
     for i in range(16):
         w11, w21, w22, pp, pq, qq = white[i], white[16 + i], white[32 + i], s[2, i], s[3, i], s[4, i]
@@ -214,7 +216,7 @@ def _differentiate_conics(white, s):
         s[4, i] = -0.5 * b * b * (qq - 2 * slope * pq + slope * slope * pp)
 
 
-@part
+@part(_nrt=False)
 def _differentiate_covariances(white, s):
     for i in range(16):
         w11, w21, w22, pp, pq, qq = white[i], white[16 + i], white[32 + i], s[2, i], s[3, i], s[4, i]
@@ -225,7 +227,7 @@ def _differentiate_covariances(white, s):
         s[4, i] = h * w22 * w22 * qq
 
 
-@part
+@part(_nrt=False)
 def differentiate(ids, m, white, conic, s, out):
     """Adds the gradients of Gaussians ids[:m] to `out`, from the sums s [8, 16] float64 of `_gather`, a lane each.
 
@@ -282,7 +284,7 @@ def collect(
                 _collect_tile(k, records, ids, row_first, height, width, centre, conic, cells, *scratch, out)
 
 
-@part
+@part(_nrt=False)
 def _collect_tile(k, records, order, row_first, height, width, centre, conic, cells, work, ints, all_doubles, out):
     """Adds the gradients of the Gaussians that belong to tile k of the window."""
     sums, floats, singles = work[:16], work[_TILE_END:_PLAN_END], work[_PLAN_END:]
@@ -290,7 +292,7 @@ def _collect_tile(k, records, order, row_first, height, width, centre, conic, ce
     grad_means, grad_shapes, grad_colors = out
     tiles_x, row0, pitch = (width + TILE_W - 1) // TILE_W, row_first * TILE_H, (height + 1) // 2 * CELL + 16
     row1, tile_y, tile_x = row0 + height - 1, row_first + k // tiles_x, k % tiles_x
-    ids = np.empty(16, np.int32)
+    ids = ints[PLAN_INTS:]
     m = 0
     for e in range(len(order)):
         n = order[e]

@@ -177,7 +177,7 @@ def rasterize_topk(
         covariance: [N, 3] float64, (Sxx, Sxy, Syy) in square pixels. The gradient of Sxy is the true derivative.
         colors: [N, C >= 1] float32.
         size: (H, W), each at least 1.
-        k: how many Gaussians a pixel averages, at least 1.
+        k: how many Gaussians a pixel averages, at least 1; at most 128 on a CUDA device.
         epsilon: added to S, at least 1e-30.
         min_response: in (0, 1].
         compat: empty, or {"tiles_3sigma"}: a Gaussian is seen in the tiles that this flag names, with any response, and

@@ -53,19 +53,19 @@ def _look(typingctx, array, index):
     return types.int64(array, types.intp), codegen
 
 
-@part
+@part(_nrt=False)
 def take(board, place):
     """True for the first thread that asks for the item at this place of the board (int64, zero at the start)."""
     return _look(board, place) == 0 and _set(board, place) == 0
 
 
-@part
+@part(_nrt=False)
 def finish(board, place):
     """Counts a finished item of a phase whose count is at this place of the board."""
     _add(board, place)
 
 
-@part
+@part(_nrt=False)
 def wait(board, place, items):
     """Returns when so many items of the phase are finished; looks a few thousand times, then offers its core."""
     looks = 0

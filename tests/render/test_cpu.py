@@ -252,3 +252,15 @@ def test_misuse_is_refused(make_scene):
         rasterizer.backward(np.zeros((8, 9, 3), np.float32))
     with pytest.raises(ValueError, match="out"):
         rasterizer.backward(np.zeros((8, 8, 3), np.float32), tuple(np.zeros((5, 3), np.float32) for _ in range(3)))
+
+
+@pytest.mark.parametrize("deviation", [1e-6, 1e-12, 1e-18, 1e-20, 1e-60])
+def test_gaussians_far_smaller_than_a_pixel_have_finite_gradients(deviation):
+    """On a pixel centre they weigh 1 there, elsewhere nothing."""
+    means = np.array([[2.5, 3.5], [5.1, 4.2]], np.float32)
+    covariances = np.array([[deviation**2, 0, deviation**2]] * 2)
+    rasterizer = SumRasterizer()
+    image = rasterizer.forward(means, covariances, np.ones((2, 3), np.float32), 8, 8, form="covariance")
+    assert image[3, 2].tolist() == [1, 1, 1] and image.sum() == 3
+    gradients = rasterizer.backward(np.ones((8, 8, 3), np.float32))
+    assert all(np.isfinite(g).all() for g in gradients) and gradients[2].tolist() == [[1, 1, 1], [0, 0, 0]]
