@@ -19,8 +19,8 @@ Blend = Literal["sum", "topk", "alpha"]
 MIN_WEIGHT = 1.0 / 255.0
 
 #: Blend `topk`: how many Gaussians a pixel averages, what is added to the sum of their responses (both Image-GS), and
-#: the response below which a Gaussian takes no part (ours; the published kernels end with the tiles of a 3-sigma square,
-#: "tiles_3sigma"). Left out are at most TOP_K * TOPK_MIN_RESPONSE of responses, a tenth of TOPK_EPSILON.
+#: the response below which a Gaussian takes no part (ours; the published kernels end with the tiles of a square of 3
+#: sigma, "tiles_3sigma"). Left out are at most TOP_K * TOPK_MIN_RESPONSE of responses, a tenth of TOPK_EPSILON.
 TOP_K = 10
 TOPK_EPSILON = 1e-4
 TOPK_MIN_RESPONSE = 1e-6

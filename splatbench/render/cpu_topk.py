@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from splatbench.gaussians import TOP_K, TOPK_EPSILON, TOPK_MIN_RESPONSE
+
 from . import cpu_bins, cpu_plan, cpu_topk_cells, cpu_topk_draw, cpu_topk_grad
 from .cpu_tiles import Gradients, TileRasterizer, plain, require
 from .published import tile_clip
@@ -38,9 +40,9 @@ class TopkRasterizer(TileRasterizer):
         colors: np.ndarray,
         size: tuple[int, int],
         *,
-        k: int = 10,
-        epsilon: float = 1e-4,
-        min_response: float = 1e-6,
+        k: int = TOP_K,
+        epsilon: float = TOPK_EPSILON,
+        min_response: float = TOPK_MIN_RESPONSE,
         compat: frozenset[str] = frozenset(),
         rows_kept: int | None = None,
     ) -> None:

@@ -13,6 +13,8 @@ import math
 import torch
 from torch import Tensor
 
+from splatbench.gaussians import TOP_K, TOPK_EPSILON, TOPK_MIN_RESPONSE
+
 from .reference import by_tiles, drawable, responses, tile_lists
 
 
@@ -21,9 +23,9 @@ def rasterize_topk_reference(
     covariance: Tensor,
     colors: Tensor,
     size: tuple[int, int],
-    k: int = 10,
-    epsilon: float = 1e-4,
-    min_response: float = 1e-6,
+    k: int = TOP_K,
+    epsilon: float = TOPK_EPSILON,
+    min_response: float = TOPK_MIN_RESPONSE,
     compat: frozenset[str] = frozenset(),
 ) -> Tensor:
     """Picture of blend `topk`, not clamped. Of equal responses the lower index is chosen; the choice has no gradient.
