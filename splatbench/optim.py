@@ -69,7 +69,6 @@ class _Optimiser(torch.optim.Optimizer):
         if not state:
             state["step"] = 0
             state.update(self._start(tensors[1]))
-        state["step"] += 1
         for name in self._names:
             value = state[name]
             if not value.is_contiguous():  # as it may be loaded
@@ -77,11 +76,12 @@ class _Optimiser(torch.optim.Optimizer):
             tensors.append(value)
         values = p.numel()
         for x in tensors:  # the kernel gets addresses
-            if x.numel() != values or x.dtype != p.dtype:
+            if x.numel() != values or x.dtype != p.dtype or x.device != p.device:
                 raise ValueError(
-                    f"{type(self).__name__}: a gradient or state of {x.numel()} values, {x.dtype}, does not fit its "
-                    f"parameter of {values}, {p.dtype}"
+                    f"{type(self).__name__}: a gradient or state of {x.numel()} values, {x.dtype}, on {x.device} does "
+                    f"not fit its parameter of {values}, {p.dtype}, on {p.device}"
                 )
+        state["step"] += 1
         return tensors, int(state["step"])
 
     def _start(self, grad: Tensor) -> dict[str, Tensor]:
@@ -304,6 +304,8 @@ def _update_together(tensors: list[list[Tensor]], factors: list[tuple[float, ...
     sizes = np.array([row[0].numel() for row in tensors], np.int64)
     table = np.array(addresses, np.int64).reshape(-1, columns)
     run(threads, _update, table, sizes, np.array(factors, np.float32))
+    for row in tensors:
+        torch.autograd.graph.increment_version(row[0])  # autograd must notice changes behind its back
 
 
 @kernel

@@ -332,3 +332,13 @@ def test_closure():
 def test_settings_out_of_range_are_refused(setting):
     with pytest.raises(ValueError, match="Adan"):
         Adan([torch.zeros(1, requires_grad=True)], **setting)
+
+
+@pytest.mark.parametrize("kind", [Adam, Adan])
+def test_autograd_notices_a_step(kind):
+    p = torch.ones(5, requires_grad=True)
+    p.grad = torch.ones(5)
+    total = (p * p).sum()
+    kind([p], lr=0.1).step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        total.backward()

@@ -1,4 +1,4 @@
-"""Losses between a rendered picture and an image, forward and backward in one pass on the CPU."""
+"""Losses between a rendered picture and an image, gradients made with the value: numba, Triton, or plain PyTorch."""
 
 from .objective import Objective, TargetLoss, l1, mse
 

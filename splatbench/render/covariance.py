@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .jit import kernel
 from .ops import triton_kernels
@@ -130,6 +131,7 @@ class _FromCholesky(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
         (cholesky,) = ctx.saved_tensors
         out = torch.empty_like(cholesky, memory_format=torch.contiguous_format)
@@ -149,6 +151,7 @@ class _FromScales(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
         scales, angles = (value.detach().contiguous() for value in ctx.saved_tensors)
         grads = torch.empty_like(scales), torch.empty_like(angles)

@@ -10,6 +10,7 @@ from . import cpu_bins
 from .threads import run_shared, thread_count
 
 Gradients = tuple[np.ndarray, np.ndarray, np.ndarray]
+_MOST_ENTRIES = (1 << 31) - 1  # places are int32
 _NO_CLIP = np.zeros((0, 4), np.int32)
 
 
@@ -110,6 +111,11 @@ class TileRasterizer:
         lists = records, keys, bins, order, start, lanes, boxes
         board = 4 + 2 * self.threads
         run_shared(self.threads, board, cpu_bins.bin_all, *lists, *arrays, form == "conic", *picture)
+        if start[-1] > _MOST_ENTRIES:
+            raise ValueError(
+                f"{n} Gaussians touch {int(start[-1])} tiles of the picture in all, more than {_MOST_ENTRIES}: nearly "
+                "all of them cover nearly all of it, as in a fit that diverges; limit their scales"
+            )
         if start[-1] > len(order):
             order = self.buffer("order", (int(start[-1]),), np.int32)
             run_shared(self.threads, 1 + self.threads, cpu_bins.fill, records, keys, bins, width, order)

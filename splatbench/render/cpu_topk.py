@@ -77,7 +77,7 @@ class TopkRasterizer(TileRasterizer):
             self._colors = np.pad(self._colors, ((0, 0), (0, -self._channels % 3)))
         clip = None
         if compat:
-            clip, min_response = tile_clip(means, covariances, height, width), _LEAST_RESPONSE
+            clip, min_response = tile_clip(means, covariances, height, width, self.threads), _LEAST_RESPONSE
         cut = -math.log2(max(min_response, _LEAST_RESPONSE)) / 8
         self.begin(means, covariances, self._colors[:, :3], height, width, clip=clip, form="covariance", cut=cut)
         self._rule = np.float32(cut), k, np.float32(epsilon)

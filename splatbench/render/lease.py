@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, Generic, TypeVar
 
 from .cpu_tiles import TileRasterizer
@@ -16,8 +17,9 @@ class Lease(Generic[R]):
 
     def __init__(self, kind: type[R]) -> None:
         free = _free.setdefault(kind, [])
-        self.rasterizer: R = free.pop() if free else kind()
+        try:
+            self.rasterizer: R = free.pop()
+        except IndexError:
+            self.rasterizer = kind()
         self.rasterizer.threads = thread_count()
-
-    def __del__(self) -> None:
-        _free[type(self.rasterizer)].append(self.rasterizer)
+        weakref.finalize(self, free.append, self.rasterizer)

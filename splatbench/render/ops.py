@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from splatbench.gaussians import COMPAT_FLAGS, TOP_K, TOPK_EPSILON, TOPK_MIN_RESPONSE
 
@@ -19,8 +20,8 @@ from .drawing import Drawing, SumDrawing, TopkDrawing, TopkRule, as_numpy
 from .reference import rasterize_sum_reference
 from .reference_topk import rasterize_topk_reference
 
-#: From means, covariance, colours and whether gradients are wanted to a picture on the CPU.
-_Draw = Callable[[np.ndarray, np.ndarray, np.ndarray, bool], Drawing]
+#: From means, covariance and colours to a picture on the CPU.
+_Draw = Callable[[np.ndarray, np.ndarray, np.ndarray], Drawing]
 
 
 class _Rasterize(torch.autograd.Function):
@@ -39,13 +40,13 @@ class _Rasterize(torch.autograd.Function):
         ctx.save_for_backward(means, covariance, colors)
         if out is not None:
             ctx.mark_dirty(out)
-        wanted = any(ctx.needs_input_grad[:3])
-        ctx.drawing = draw(as_numpy(means), as_numpy(covariance), as_numpy(colors), wanted)
+        ctx.drawing = draw(as_numpy(means), as_numpy(covariance), as_numpy(colors))
         image = torch.empty((*size, colors.shape[1])) if out is None else out
         ctx.drawing.draw_rows(out=image.detach().numpy())
         return image
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
         _ = ctx.saved_tensors  # raises where an input was changed in place
         ctx.drawing.backward_rows(0, as_numpy(grad))
@@ -70,12 +71,19 @@ def check_arguments(
     ):
         if value is not None and (tuple(value.shape) != shape or value.dtype != dtype or len(batch) > 1):
             raise ValueError(f"{name}: expected {dtype} {list(shape)}, got {value.dtype} {list(value.shape)}")
+        if value is not None and value.device != means.device:
+            raise ValueError(f"{name}: on {value.device}, but the means are on {means.device}")
     if not compat <= set(COMPAT_FLAGS):
         raise ValueError(f"compat: unknown {sorted(compat - set(COMPAT_FLAGS))}; known: {list(COMPAT_FLAGS)}")
     if min(size) < 1:
         raise ValueError(f"size: expected (H, W) of at least 1 x 1, got {size}")
     if out is not None and not out.is_contiguous():
         raise ValueError("out: must be contiguous")
+
+
+def gradients_wanted(*tensors: Tensor) -> bool:
+    """Whether autograd will ask for a gradient of one of them."""
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
 
 
 @cache
@@ -87,10 +95,10 @@ def triton_kernels() -> ModuleType | None:
         if error.name != "triton":
             raise
         warnings.warn(
-            "Triton is not installed: this CUDA device draws by the float64 reference, hundreds of times slower; "
-            "pip install triton",
+            "Triton is not installed: rendering, losses and covariances on CUDA devices are plain PyTorch, hundreds of "
+            "times slower; pip install triton",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=2,
         )
         return None
     return gpu
@@ -145,7 +153,7 @@ def rasterize_sum(
     if means.ndim == 3:
         return _each(lambda m, s, c: rasterize_sum(m, s, c, size, compat=compat), tensors, size, out)
     if means.device.type == "cpu":
-        image: Tensor = _Rasterize.apply(*tensors, size, lambda m, s, c, _: SumDrawing(m, s, c, size, compat), out)
+        image: Tensor = _Rasterize.apply(*tensors, size, lambda m, s, c: SumDrawing(m, s, c, size, compat), out)
         return image
     image = rasterize_sum_reference(*tensors, size, compat).float()
     return image if out is None else out.copy_(image)
@@ -199,7 +207,8 @@ def rasterize_topk(
     if means.ndim == 3:
         return _each(lambda m, s, c: rasterize_topk(m, s, c, size, **settings), tensors, size, out)
     if means.device.type == "cpu":
-        draw: _Draw = lambda m, s, c, wanted: TopkDrawing(m, s, c, size, rule, None if wanted else 0)  # noqa: E731
+        rows_kept = None if gradients_wanted(*tensors) else 0
+        draw: _Draw = lambda m, s, c: TopkDrawing(m, s, c, size, rule, rows_kept)  # noqa: E731
         image: Tensor = _Rasterize.apply(*tensors, size, draw, out)
         return image
     image = rasterize_topk_reference(*tensors, size, **settings).float()

@@ -54,7 +54,9 @@ def _clip(t, threads, means, covariances, height, width, out):
                 out[i, 0], out[i, 1], out[i, 2], out[i, 3] = TILE * x0, TILE * x1, TILE * y0, TILE * y1
 
 
-def tile_clip(means: np.ndarray, covariances: np.ndarray, height: int, width: int) -> np.ndarray:
+def tile_clip(
+    means: np.ndarray, covariances: np.ndarray, height: int, width: int, threads: int | None = None
+) -> np.ndarray:
     """Pixels that each Gaussian may touch by the rule "tiles_3sigma".
 
     Args:
@@ -65,7 +67,7 @@ def tile_clip(means: np.ndarray, covariances: np.ndarray, height: int, width: in
         [N, 4] int32 (x0, x1, y0, y1), upper bounds exclusive, multiples of 16; zeros where nothing is touched.
     """
     out = np.empty((len(means), 4), np.int32)
-    run(thread_count(), _clip, means, covariances, height, width, out)
+    run(thread_count(threads), _clip, means, covariances, height, width, out)
     return out
 
 
@@ -193,7 +195,7 @@ class CompatRasterizer(SumRasterizer):
 
         compat: subset of `splatbench.gaussians.COMPAT_FLAGS`.
         """
-        clip = tile_clip(means, covariances, *size) if compat else None
+        clip = tile_clip(means, covariances, *size, self.threads) if compat else None
         self._tiles, self._lists = np.empty((0, 2), np.int32), np.empty((0, CAP), np.int32)
         if clip is not None and "tile_cap_256" in compat:
             self._tiles, self._lists = overfull_tiles(clip, *size)

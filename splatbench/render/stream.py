@@ -12,10 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .cpu_bins import TILE_H
 from .drawing import Drawing, SumDrawing, TopkDrawing, TopkRule, as_numpy
-from .ops import check_arguments
+from .ops import check_arguments, gradients_wanted
 
 HALO = 10  # rows that a gradient looks beyond its own: twice the reach of SSIM's window
 _VALUES = 1 << 23  # of a strip, unless `rows` says otherwise
@@ -84,7 +85,8 @@ def render_loss(
     elif rows < 1:
         raise ValueError(f"rows: expected at least 1, got {rows}")
     step = -(-rows // TILE_H) * TILE_H
-    total: Tensor = _RenderLoss.apply(means, covariance, colors, loss, topk or compat, step, sums)
+    wanted = gradients_wanted(means, covariance, colors)
+    total: Tensor = _RenderLoss.apply(means, covariance, colors, loss, topk or compat, step, wanted, sums)
     return total
 
 
@@ -100,6 +102,7 @@ class _RenderLoss(torch.autograd.Function):
         loss: RowLoss,
         blend: TopkRule | frozenset[str],
         step: int,
+        differentiate: bool,
         sums: np.ndarray | None,
     ) -> Tensor:
         height, *pixels = loss.target.shape
@@ -109,7 +112,6 @@ class _RenderLoss(torch.autograd.Function):
             drawing = TopkDrawing(*arrays, size, blend, rows_kept=2 * step)  # gradients come a strip later
         else:
             drawing = SumDrawing(*arrays, size, blend)
-        differentiate = any(ctx.needs_input_grad[:3])
         grad = drawing.scratch("stream gradient", (min(step, height), *pixels))
         total = np.zeros(0)
         for row0, row1, window, window_row0 in _windows(drawing, step):
@@ -125,9 +127,10 @@ class _RenderLoss(torch.autograd.Function):
         return torch.tensor(loss.value(total), dtype=torch.float32)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> Any:  # type: ignore[override]
         grads = ctx.saved_tensors
-        return *(grads if scale.item() == 1.0 else (g * scale for g in grads)), None, None, None, None
+        return *(grads if scale.item() == 1.0 else (g * scale for g in grads)), None, None, None, None, None
 
 
 def _windows(drawing: Drawing, step: int) -> Iterator[tuple[int, int, np.ndarray, int]]:

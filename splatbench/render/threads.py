@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numba
@@ -57,7 +57,10 @@ def threads_for(rows: int) -> int:
 def run(threads: int, part: Callable[..., Any], *args: Any) -> None:
     """Calls part(t, threads, *args) for t = 0 .. threads - 1 at the same time and returns when all are done."""
     waiting = _start(threads, part, args)
-    part(0, threads, *args)
+    try:
+        part(0, threads, *args)
+    finally:  # whatever happens here: nobody writes to memory that is given back
+        wait(waiting)
     for future in waiting:
         future.result()
 
@@ -69,10 +72,13 @@ def run_shared(threads: int, board: int, part: Callable[..., Any], *args: Any) -
     """
     shared = np.zeros(board, np.int64)
     waiting = _start(threads, part, (shared, *args))
-    part(0, threads, shared, *args)
-    for future in waiting:
-        if not future.cancel():
-            future.result()
+    try:
+        part(0, threads, shared, *args)
+    finally:
+        begun = [future for future in waiting if not future.cancel()]
+        wait(begun)
+    for future in begun:
+        future.result()
 
 
 def _start(threads: int, part: Callable[..., Any], args: tuple[Any, ...]) -> list[Future[Any]]:

@@ -264,3 +264,10 @@ def test_gaussians_far_smaller_than_a_pixel_have_finite_gradients(deviation):
     assert image[3, 2].tolist() == [1, 1, 1] and image.sum() == 3
     gradients = rasterizer.backward(np.ones((8, 8, 3), np.float32))
     assert all(np.isfinite(g).all() for g in gradients) and gradients[2].tolist() == [[1, 1, 1], [0, 0, 0]]
+
+
+def test_more_entries_than_places_are_refused(monkeypatch):
+    monkeypatch.setattr("splatbench.render.cpu_tiles._MOST_ENTRIES", 10)
+    means, covariances = np.full((6, 2), 100, np.float32), np.array([[1e6, 0, 1e6]] * 6)
+    with pytest.raises(ValueError, match="6 Gaussians touch 24 tiles of the picture in all, more than 10"):
+        SumRasterizer().forward(means, covariances, np.ones((6, 3), np.float32), 300, 100, form="covariance")

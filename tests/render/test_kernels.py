@@ -147,6 +147,22 @@ def test_a_thread_that_does_not_come_delays_nobody(make_scene):
     assert got.tobytes() == want.tobytes() and all(np.isfinite(g).all() for g in gradients)
 
 
+def test_an_error_waits_for_the_other_parts():
+    """Memory that they write to may be given back after it."""
+    release, finished = threading.Event(), []
+
+    def part(t, n):
+        if t == 0:
+            threading.Timer(0.2, release.set).start()
+            raise KeyboardInterrupt
+        release.wait(20)
+        finished.append(t)
+
+    with pytest.raises(KeyboardInterrupt):
+        threads.run(2, part)
+    assert finished == [1]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_threads_work_after_a_fork():
     def child():

@@ -215,3 +215,16 @@ def test_a_batch_is_its_pictures(make_scene):
     assert rasterize_sum(*(v[:0] for v in batch), (30, 40)).shape == (0, 30, 40, 3)
     with pytest.raises(ValueError, match="covariance"):
         rasterize_sum(batch[0], batch[1][0], batch[2], (30, 40))
+
+
+def test_second_derivatives_are_refused(make_scene):
+    values = leaves(make_scene(20, (20, 20)))
+    gradient = torch.autograd.grad(rasterize_sum(*values, (20, 20)).square().sum(), values[2], create_graph=True)[0]
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_tensors_on_another_device_are_named(make_scene):
+    means, covariance, colors = (torch.from_numpy(v) for v in make_scene(5, (8, 8)))
+    with pytest.raises(ValueError, match="colors: on meta, but the means are on cpu"):
+        rasterize_sum(means, covariance, colors.to("meta"), (8, 8))
