@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from splatbench.render.stream import HALO
 from splatbench.render.threads import run, thread_count
 
 from . import cpu_pixels, cpu_ssim
@@ -14,7 +15,6 @@ from . import cpu_pixels, cpu_ssim
 if TYPE_CHECKING:
     from .objective import Objective
 
-_REACH = 10  # rows of the picture above and below that the gradient of a row depends on
 _NO_BYTES, _NO_FLOATS = np.zeros(0, np.uint8), np.zeros(0, np.float32)
 
 
@@ -55,11 +55,11 @@ class CpuLoss:
             edges = _aligned((threads, 32))
             run(threads, cpu_pixels.compare, x, *self._target(row0, row1), o.clamp, weights, out, sums, edges)
             return np.array([*sums.sum(1), 0.0])
-        top = max(0, row0 - _REACH)
+        top = max(0, row0 - HALO)
         sums = np.empty((3, row1 - row0, self._layout.blocks))
         run(
             threads, cpu_ssim.sweep, self._layout, row0, row1, x.reshape(-1), window_row0,
-            *self._target(top, row1 + _REACH), top, o.clamp, weights, out, self._scratch(threads), sums,
+            *self._target(top, row1 + HALO), top, o.clamp, weights, out, self._scratch(threads), sums,
         )  # fmt: skip
         return sums.sum((1, 2))
 
@@ -90,7 +90,7 @@ class CpuLoss:
         height, *pixel = self.target.shape
         if not 0 <= row0 < row1 <= height:
             raise ValueError(f"loss: rows {row0} .. {row1} are not rows of a picture of {height} rows")
-        reach = _REACH if self.objective.ssim else 0
+        reach = HALO if self.objective.ssim else 0
         first, last = max(0, row0 - reach), min(height, row1 + reach)
         if window.dtype != np.float32 or list(window.shape[1:]) != pixel:
             raise ValueError(f"loss: expected a float32 window of shape [h, {pixel[0]}, {pixel[1]}], "

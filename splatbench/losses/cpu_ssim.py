@@ -25,10 +25,10 @@ from splatbench.render.f32x16 import LANES, divide, fma, load, prefetch, splat, 
 from splatbench.render.jit import kernel
 
 from .lanes import absolute, clamped, load_bytes, sign, total, zero_outside
-from .window import COLUMN, REACH, RING, ROWS, across, down_difference, down_slopes, down_target
+from .ssim import C1, C2, REACH
+from .window import COLUMN, RING, ROWS, across, down_difference, down_slopes, down_target
 
 _BLOCK = 1536  # floats of a row per block, about: longer runs of memory against rings that stay in the L2 cache
-_C1, _C2 = 0.01**2, 0.03**2
 _f32 = np.float32
 
 
@@ -112,7 +112,7 @@ def _read(lay, ring, size, slot, first, x, x_start, clamp, whole, floats, t_star
 def _map_row(lay, filtered, pitch, j, masks, slopes, size, slot):
     """Sum of 1 - SSIM over the block's own columns of a row of the map; its derivatives to the ring `slopes`."""
     width, field, stride = size // RING, ROWS * pitch, lay.stride
-    c1, c2, one, two = splat(_f32(_C1)), splat(_f32(_C2)), splat(_f32(1)), splat(_f32(2))
+    c1, c2, one, two = splat(_f32(C1)), splat(_f32(C2)), splat(_f32(1)), splat(_f32(2))
     missing = splat(_f32(0))
     for i in range(0, width, LANES):
         at = j * pitch + lay.lead - REACH * stride + i

@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from splatbench.render.gpu.launch import require_device
 
 from . import gpu_kernels as kernels
+from .ssim import REACH
 
 if TYPE_CHECKING:
     from .objective import Objective
@@ -42,7 +43,7 @@ class LossWorkspace:
             raise ValueError(f"loss: expected pictures [H, W, C] or [B, H, W, C] that are not empty, got {list(shape)}")
         self.shape, self.objective = tuple(shape), objective
         batch, self.height, width, self.channels = (1, *shape)[-4:]
-        self.border = kernels.REACH if objective.window == "valid" else 0
+        self.border = REACH if objective.window == "valid" else 0
         map_height, map_width = self.height - 2 * self.border, width - 2 * self.border
         if objective.ssim and min(map_height, map_width) < 1:
             raise ValueError(

@@ -7,16 +7,14 @@ channels, so a window across has the stride C.
 """
 
 # mypy: disallow-untyped-defs=False
-import math
-
 import triton
 import triton.language as tl
 
-REACH = 5
-_WEIGHTS = [math.exp(-(k * k) / (2 * 1.5 * 1.5)) for k in range(-REACH, REACH + 1)]
-_TAPS = tl.constexpr(tuple(weight / math.fsum(_WEIGHTS) for weight in _WEIGHTS))
-_REACH, _WINDOW = tl.constexpr(REACH), tl.constexpr(2 * REACH + 1)
-_C1, _C2 = tl.constexpr(0.01**2), tl.constexpr(0.03**2)
+from . import ssim
+
+_TAPS = tl.constexpr(ssim.TAPS)
+_REACH, _WINDOW = tl.constexpr(ssim.REACH), tl.constexpr(len(ssim.TAPS))
+_C1, _C2 = tl.constexpr(ssim.C1), tl.constexpr(ssim.C2)
 
 
 @triton.jit

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
+from .ssim import C1, C2, REACH, TAPS
+
 if TYPE_CHECKING:
     from .objective import Objective
-
-_REACH, _SIGMA, _C1, _C2 = 5, 1.5, 0.01**2, 0.03**2
 
 
 def plain_loss(image: Tensor, target: Tensor, objective: Objective) -> Tensor:
@@ -30,10 +30,8 @@ def plain_loss(image: Tensor, target: Tensor, objective: Objective) -> Tensor:
 def _dissimilarity(difference: Tensor, target: Tensor, valid: bool) -> Tensor:
     """1 - SSIM from the difference to the target, in the form of `cpu_ssim.py`."""
     d, t = (x.permute(2, 0, 1)[:, None] for x in (difference, target))
-    k = torch.arange(-_REACH, _REACH + 1, dtype=torch.float64)
-    taps = torch.exp(-k.square() / (2 * _SIGMA**2))
-    window = (taps / taps.sum()).to(d)
-    padding = 0 if valid else _REACH
+    window = torch.tensor(TAPS, dtype=torch.float64).to(d)
+    padding = 0 if valid else REACH
 
     def mean(x: Tensor) -> Tensor:
         down = conv2d(x, window[None, None, :, None], padding=(padding, 0))
@@ -41,8 +39,8 @@ def _dissimilarity(difference: Tensor, target: Tensor, valid: bool) -> Tensor:
 
     mean_t, mean_d = mean(t), mean(d)
     square = mean_d.square()
-    a1 = mean_t * (2 * mean_t + 2 * mean_d) + _C1
-    a2 = 2 * (mean(t * t) - mean_t.square() + mean(t * d) - mean_t * mean_d) + _C2
+    a1 = mean_t * (2 * mean_t + 2 * mean_d) + C1
+    a2 = 2 * (mean(t * t) - mean_t.square() + mean(t * d) - mean_t * mean_d) + C2
     variance = mean(d * d) - square
     b1, b2 = a1 + square, a2 + variance
     return ((a1 * variance + square * b2) / (b1 * b2)).mean()

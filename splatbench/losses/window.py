@@ -8,8 +8,6 @@ whose windows SSIM needs from the same loads.
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
-import math
-
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
@@ -18,15 +16,11 @@ from splatbench.render.f32x16 import LANES, f32x16
 from splatbench.render.jit import kernel
 
 from .lanes import FLAGS, VECTOR, call, constant
+from .ssim import REACH, TAPS
 
-REACH = 5  # rows and columns to each side
 ROWS = 4  # rows filtered together
 RING = 16  # rows of a ring: a power of two, at least 2 REACH + ROWS
 COLUMN = RING * LANES  # floats from one column of vectors to the next in a ring
-
-_WEIGHTS = [math.exp(-(k * k) / (2 * 1.5 * 1.5)) for k in range(-REACH, REACH + 1)]
-#: Half of the window, normalised, from its end to its middle.
-TAPS = [weight / math.fsum(_WEIGHTS) for weight in _WEIGHTS[: REACH + 1]]
 
 
 def _windowed(builder, v):

@@ -201,19 +201,6 @@ class CompatRasterizer(SumRasterizer):
             self._tiles, self._lists = overfull_tiles(clip, *size)
         self.begin(means, covariances, colors, *size, clip=clip, form="covariance")
 
-    def draw(
-        self,
-        means: np.ndarray,
-        covariances: np.ndarray,
-        colors: np.ndarray,
-        size: tuple[int, int],
-        compat: frozenset[str],
-        out: np.ndarray | None = None,
-    ) -> np.ndarray:
-        """As `forward`, with the arguments of `take`."""
-        self.take(means, covariances, colors, size, compat)
-        return self.draw_rows(0, out=out)
-
     def draw_rows(self, row0: int, row1: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
         """As `SumRasterizer.draw_rows`."""
         image = super().draw_rows(row0, row1, out)

@@ -14,6 +14,12 @@ from splatbench.render.reference import rasterize_sum_reference
 TILES, CAP = frozenset({"tiles_3sigma"}), frozenset({"tile_cap_256"})
 
 
+def draw(rasterizer, *scene):
+    """The whole picture."""
+    rasterizer.take(*scene)
+    return rasterizer.draw_rows(0)
+
+
 def literal_tiles(mean, covariance, size):
     """Tile columns and rows that a Gaussian is listed in (released code, in its own coordinates)."""
     u, (xx, xy, yy) = np.float64(mean) - 0.5, covariance
@@ -72,7 +78,7 @@ def test_tiles_are_the_literal_ones(size, make_scene):
 
 def test_the_three_sigma_rule_cuts_corners_off(make_scene, truth):
     scene = make_scene(300, (64, 80), long=(2, 8), short=(2, 8))
-    image = CompatRasterizer().draw(*scene, scene.size, TILES)
+    image = draw(CompatRasterizer(), *scene, scene.size, TILES)
     literal, _ = literal_picture(scene, cap=False)
     exact = truth(scene)
     assert np.abs(literal - exact.image).max() > 1e-3  # the rule does something here
@@ -86,7 +92,7 @@ def test_the_cap_keeps_the_lowest_indices(count, threads, make_scene, truth, err
     literal, listed = literal_picture(scene, cap=True)
     assert (listed.max() > 256) == (count == 700) and listed.min() < 256  # full and other tiles in one picture
     rasterizer = CompatRasterizer(threads)
-    image = rasterizer.draw(*scene, scene.size, CAP)
+    image = draw(rasterizer, *scene, scene.size, CAP)
     sure = truth(scene)
     assert error(image[sure.sure_pixels], literal[sure.sure_pixels]) < 1e-5
     values = [torch.from_numpy(v.astype(np.float64)).requires_grad_() for v in scene]
@@ -104,7 +110,7 @@ def test_capped_bits_do_not_depend_on_threads(make_scene, gradient):
     results = []
     for threads in (1, 2, 5):
         rasterizer = CompatRasterizer(threads)
-        image = rasterizer.draw(*scene, scene.size, CAP)
+        image = draw(rasterizer, *scene, scene.size, CAP)
         results.append([image.tobytes(), *(g.tobytes() for g in rasterizer.backward(gradient(scene)))])
     assert results[0] == results[1] == results[2]
 
@@ -119,9 +125,9 @@ def test_overfull_tiles_are_counted_exactly(make_scene):
 
 def test_singular_gaussians_are_in_no_list(make_scene):
     scene = make_scene(300, (16, 16), long=(2, 3), short=(2, 3), spread=0)
-    whole = CompatRasterizer().draw(scene.means[200:], scene.covariance[200:], scene.colors[200:], (16, 16), CAP)
+    whole = draw(CompatRasterizer(), scene.means[200:], scene.covariance[200:], scene.colors[200:], (16, 16), CAP)
     scene.covariance[:200] = (1, 1, 1)
-    assert CompatRasterizer().draw(*scene, (16, 16), CAP).tobytes() == whole.tobytes()
+    assert draw(CompatRasterizer(), *scene, (16, 16), CAP).tobytes() == whole.tobytes()
     reference = rasterize_sum_reference(*(torch.from_numpy(v) for v in scene), (16, 16), CAP)
     assert np.abs(reference.numpy() - whole).max() < 1e-4
 
@@ -131,7 +137,7 @@ def test_windows_have_the_bits_and_the_gradients_of_the_whole(compat, make_scene
     scene = make_scene(900, (600, 40), long=(3, 40), short=(3, 30))
     grad = np.random.default_rng(0).normal(size=(600, 40, 3)).astype(np.float32)
     whole, rasterizer = CompatRasterizer(), CompatRasterizer()
-    image = whole.draw(*scene, scene.size, compat)
+    image = draw(whole, *scene, scene.size, compat)
     rasterizer.take(*scene, scene.size, compat)
     sums = rasterizer.zero_gradients()
     for row0, row1 in ((0, 256), (256, 512), (512, 600)):
