@@ -25,6 +25,33 @@ TOP_K = 10
 TOPK_EPSILON = 1e-4
 TOPK_MIN_RESPONSE = 1e-6
 
+
+@dataclass(frozen=True)
+class TopkSettings:
+    """What blend `topk` averages at a pixel; the defaults are those of Image-GS.
+
+    Attributes:
+        k: how many Gaussians, at least 1.
+        epsilon: added to the sum of their responses, at least 1e-30.
+        min_response: below it a Gaussian takes no part, in (0, 1].
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    k: int = TOP_K
+    epsilon: float = TOPK_EPSILON
+    min_response: float = TOPK_MIN_RESPONSE
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(f"topk: k must be at least 1, got {self.k}")
+        if not (1e-30 <= self.epsilon < float("inf")):
+            raise ValueError(f"topk: epsilon must be finite and at least 1e-30, got {self.epsilon!r}")
+        if not 0 < self.min_response <= 1:
+            raise ValueError(f"topk: min_response must be in (0, 1], got {self.min_response!r}")
+
+
 #: Published deviations from the exact support that a decoder must repeat to show the published picture.
 #: "tiles_3sigma": a Gaussian is seen only by the 16x16 tiles that the square of half side
 #:   ceil(3 sqrt(largest eigenvalue)) around its mean touches.
@@ -45,6 +72,7 @@ class Gaussians2D:
         opacities: [N] in [0, 1], or None for 1.
         blend: how weights become a pixel (`sum`, `topk`, `alpha`).
         compat: subset of COMPAT_FLAGS; empty means the exact mathematics.
+        topk: the numbers of blend `topk`; other blends do not look at them.
 
     Raises:
         ValueError: shapes, types or fields that do not fit together.
@@ -59,6 +87,7 @@ class Gaussians2D:
     opacities: Tensor | None = None
     blend: Blend = "sum"
     compat: frozenset[str] = frozenset()
+    topk: TopkSettings = TopkSettings()
 
     def __post_init__(self) -> None:
         n = self.means.shape[0] if self.means.ndim == 2 else -1

@@ -30,6 +30,7 @@ LEVELS = [
 #: Imports against the direction, each with its reason.
 EXCEPTIONS = {
     ("codec", "method"),  # decode() finds the method that a file names, at call time
+    ("fitting", "codec"),  # the quantisers' numbers
     ("losses", "render"),  # the kernel decorator and the thread pool
     ("optim", "render"),
     ("optim_gpu", "render"),  # the launcher of Triton kernels

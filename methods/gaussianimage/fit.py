@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from splatbench.fitting import PictureLoss, on_curve, psnr
 from splatbench.losses import Objective
 from splatbench.optim import Adan
-from splatbench.render import render_loss
 from splatbench.trace import Trace
 
 from .config import Config
 from .model import Activation
 
 OBJECTIVE = Objective(l2=1.0, clamp=True)
-
-
-def psnr(error: float) -> float:
-    """10 log10(1 / MSE), capped at 100 dB for an exact reconstruction."""
-    return min(100.0, -10 * math.log10(error)) if error > 0 else 100.0
-
-
-def on_curve(i: int, n: int) -> bool:
-    """Whether step i belongs on the convergence curve: about 20 points per decade, and the last."""
-    if i == n or i <= 10:
-        return True
-    return math.floor(20 * math.log10(i)) != math.floor(20 * math.log10(i - 1))
 
 
 def fit(
@@ -57,16 +43,16 @@ def fit(
     for value in parameters.values():
         value.requires_grad_(True)
     optimiser, scheduler = make_optimiser(list(parameters.values()), config)
-    objective, sums = OBJECTIVE.against(target), np.empty(3)
+    picture_loss = PictureLoss(target, OBJECTIVE, compat=config.compat)
     for i in range(1, iterations + 1):
         covariance = activation.covariance(activation.shape(parameters))
         means = activation.means(parameters["xyz"])
-        loss = render_loss(means, covariance, parameters["features"], objective, compat=config.compat, sums=sums)
+        loss = picture_loss(means, covariance, parameters["features"])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         scheduler.step()
-        quality = psnr(sums[1] / target.numel())
+        quality = psnr(picture_loss.mse())
         trace.step(i, total or iterations, loss=loss.item(), psnr=quality)
         if on_curve(i, iterations):
             trace.log(i, psnr=quality)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from splatbench.fitting import on_curve, psnr
 from splatbench.losses import mse
 from splatbench.render import rasterize_sum
 from splatbench.trace import Trace
 
-from .fit import make_optimiser, on_curve, psnr
+from .fit import make_optimiser
 from .model import Activation
 from .quantise import ResidualVectorQuantiser, UniformQuantiser, round_float16
 

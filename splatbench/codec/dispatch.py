@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from splatbench.codec.container import S2DFile, peek_method
 from splatbench.codec.errors import BitstreamError
 
 if TYPE_CHECKING:
-    from splatbench.gaussians import Gaussians2D
+    from splatbench.gaussians import Gaussians2D, TopkSettings
     from splatbench.method import Decoded
 
 #: Largest magnitude of any value of a decoded Gaussian. No picture needs more, sums of 2^26 such values stay finite.
@@ -19,8 +20,28 @@ MAX_MAGNITUDE = float(1 << 30)
 _FIELDS = ("means", "colors", "scales", "angles", "cholesky", "opacities")
 
 
+def topk_meta(gaussians: Gaussians2D) -> dict[str, int | float]:
+    """Meta values of a file by which `gaussians_from_arrays` gives blend `topk` its numbers: those that are not the
+    defaults."""
+    from splatbench.gaussians import TopkSettings
+
+    if gaussians.blend != "topk":
+        return {}
+    usual = asdict(TopkSettings())
+    return {name: value for name, value in asdict(gaussians.topk).items() if value != usual[name]}
+
+
+def _topk(file: S2DFile) -> TopkSettings:
+    from splatbench.gaussians import TopkSettings
+
+    given: dict[str, Any] = {name: file.meta[name] for name in asdict(TopkSettings()) if name in file.meta}
+    if any(isinstance(value, str) for value in given.values()) or not isinstance(given.get("k", 1), int):
+        raise ValueError(f"the numbers of blend topk are {given}")
+    return TopkSettings(**given)
+
+
 def gaussians_from_arrays(file: S2DFile, arrays: Mapping[str, np.ndarray]) -> Gaussians2D:
-    """Gaussians2D of a file's size, blend and compat flags and of float32 arrays by field name.
+    """Gaussians2D of a file's header (size, blend, compat flags, `topk_meta`) and of float32 arrays by field name.
 
     Raises:
         BitstreamError: a field that is missing, unknown, of the wrong shape or type, or holds values that are NaN,
@@ -43,7 +64,7 @@ def gaussians_from_arrays(file: S2DFile, arrays: Mapping[str, np.ndarray]) -> Ga
         raise BitstreamError("opacities must be in [0, 1]")
     tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()}
     try:
-        return Gaussians2D(size=file.size, blend=file.blend, compat=file.compat, **tensors)  # type: ignore[arg-type]
+        return Gaussians2D(size=file.size, blend=file.blend, compat=file.compat, topk=_topk(file), **tensors)  # type: ignore[arg-type]
     except (ValueError, TypeError) as error:
         raise BitstreamError(f"the attributes do not make Gaussians: {error}") from error
 

@@ -2,9 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from splatbench.codec.errors import BitstreamError
+
+#: Of a constant array: its values are then all the offset.
+SMALLEST_STEP = 1e-8
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Uniform quantisation between the smallest and the largest value, of an array or of each of its columns.
+
+    Attributes:
+        step, offset: float32 [1] or [C]; value = code * step + offset.
+        bits: 1 to 16.
+    """
+
+    step: np.ndarray
+    offset: np.ndarray
+    bits: int
+
+    @classmethod
+    def of(cls, values: np.ndarray, bits: int, per_channel: bool = False) -> Grid:
+        """The grid of float32 values [N >= 1, C]: step max((max - min) / (2^bits - 1), 1e-8), offset min.
+
+        Raises:
+            ValueError: bits out of range, no values, or values that are not finite.
+        """
+        values = np.asarray(values, np.float32)
+        if not 1 <= bits <= 16:
+            raise ValueError(f"bits must be 1 to 16, got {bits}")
+        if values.ndim != 2 or not len(values) or not np.isfinite(values).all():
+            raise ValueError("a grid needs finite values [N, C] of at least one Gaussian")
+        flat = values if per_channel else values.reshape(-1, 1)
+        low, high = flat.min(0), flat.max(0)
+        return cls(np.maximum((high - low) / np.float32((1 << bits) - 1), np.float32(SMALLEST_STEP)), low, bits)
+
+    def codes(self, values: np.ndarray) -> np.ndarray:
+        """Codes of values [N, C]; see `uniform_codes`."""
+        return uniform_codes(values, self.step, self.offset, self.bits)
+
+    def values(self, codes: np.ndarray) -> np.ndarray:
+        """Values of codes; see `uniform_values`."""
+        return uniform_values(codes, self.step, self.offset)
 
 
 def uniform_codes(values: np.ndarray, step: np.ndarray, offset: np.ndarray, bits: int) -> np.ndarray:

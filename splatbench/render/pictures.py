@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -42,7 +43,8 @@ def render(g: Gaussians2D, out: Tensor | None = None) -> Tensor:
         if g.blend == "sum":
             return rasterize_sum(g.means, g.covariance(), g.colors, g.size, compat=g.compat, out=out)
         if g.blend == "topk":
-            return rasterize_topk(g.means, g.covariance(), g.colors, g.size, compat=g.compat, out=out)
+            settings = asdict(g.topk)
+            return rasterize_topk(g.means, g.covariance(), g.colors, g.size, **settings, compat=g.compat, out=out)
         opacities = torch.ones_like(g.means[:, 0]) if g.opacities is None else g.opacities
         image = rasterize_alpha(g.means, g.covariance(), g.colors, opacities, g.size)
         return image if out is None else out.copy_(image)
@@ -84,4 +86,4 @@ def _drawing(g: Gaussians2D) -> Drawing:
     arrays = as_numpy(g.means), as_numpy(g.covariance()), as_numpy(g.colors)
     if g.blend == "sum":
         return SumDrawing(*arrays, g.size, g.compat)
-    return TopkDrawing(*arrays, g.size, TopkRule(compat=g.compat), rows_kept=0)
+    return TopkDrawing(*arrays, g.size, TopkRule(**asdict(g.topk), compat=g.compat), rows_kept=0)
