@@ -36,6 +36,7 @@ class Method(abc.ABC):
     paper: ClassVar[str] = ""  # citation, or "" for a control
     blend: ClassVar[Blend] = "sum"
     devices: ClassVar[tuple[str, ...]] = ("cpu",)  # device types that `encode` runs on
+    on_request: ClassVar[tuple[str, ...]] = ()  # more of them, not measured yet: only for users who name them
     suffix: ClassVar[str] = ".s2d"  # of the file that to_bytes makes
     control: ClassVar[bool] = False  # a control (identity, JPEG, random ...) rather than a contender
     budgets: ClassVar[tuple[str, ...]] = ("gaussians", "compression_ratio", "matched_to")  # targets it can meet
@@ -73,6 +74,11 @@ class Method(abc.ABC):
     def nominal_bits(self, encoding: Any) -> int | None:
         """The paper's own bit count of this encoding (a formula), or None where the paper gives none."""
         return None
+
+    @classmethod
+    def devices_for(cls, wanted: str) -> tuple[str, ...]:
+        """Device types to choose from where the user wants `auto`, or a type by name."""
+        return cls.devices if wanted == "auto" else (*cls.devices, *cls.on_request)
 
     @classmethod
     def make_config(cls, settings: Mapping[str, Any]) -> Any:

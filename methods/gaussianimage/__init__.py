@@ -41,6 +41,7 @@ class GaussianImage(Method):
     )
     blend = "sum"
     devices = ("cpu",)
+    on_request = ("cuda",)
     budgets = ("gaussians", "compression_ratio", "matched_to")
     Config = Config
     config: Config
@@ -62,7 +63,7 @@ class GaussianImage(Method):
         if n is None:
             raise MethodError(f"{self.title} needs a Gaussian count or a compression ratio, got {budget.as_dict()}")
         activation = Activation(self.config, (height, width))
-        target = torch.from_numpy(np.array(image))  # a copy: the caller's picture may be read-only
+        target = torch.from_numpy(np.array(image)).to(self.device)  # a copy: the caller's picture may be read-only
         with trace.stage("initialise"):
             parameters = self._start(activation, n, seed)
         iterations = budget.iterations or self.config.iterations
@@ -81,10 +82,10 @@ class GaussianImage(Method):
         """The random start. A sum does not care for the order, the caches do: neighbours are kept together, unless
         the 256-per-tile cap makes the order part of the picture."""
         parameters = initial_parameters(self.config.variant, n, seed)
-        if "tile_cap_256" in self.config.compat:
-            return parameters
-        order = torch.from_numpy(spatial_order(activation.means(parameters["xyz"]).numpy()))
-        return {name: value[order] for name, value in parameters.items()}
+        if "tile_cap_256" not in self.config.compat:
+            order = torch.from_numpy(spatial_order(activation.means(parameters["xyz"]).numpy()))
+            parameters = {name: value[order] for name, value in parameters.items()}
+        return {name: value.to(self.device) for name, value in parameters.items()}
 
     def _plain(self, parameters: dict[str, Tensor], activation: Activation) -> PlainGaussians:
         values = {name: value.detach() for name, value in parameters.items()}

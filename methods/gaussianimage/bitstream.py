@@ -34,6 +34,7 @@ def _order(positions: torch.Tensor, config: Config) -> torch.Tensor:
 
 def write_plain(gaussians: Gaussians2D, config: Config) -> bytes:
     """Float32 attributes, bit for bit."""
+    gaussians = gaussians.to("cpu")
     order = _order(gaussians.means, config)
     attributes = [Attribute(name, value[order].numpy()) for name, value in gaussians.tensors().items()]
     return write(METHOD, gaussians.size, gaussians.blend, gaussians.compat, attributes, {"variant": config.variant})

@@ -78,12 +78,12 @@ class QuantisedModel(nn.Module):
             betas.append(beta)
         return QuantisedGaussians(
             activation=self.activation,
-            xyz=self.raw["xyz"].detach().half(),
-            covariance=torch.cat(codes, 1),
-            step=torch.cat(steps),
-            beta=torch.cat(betas),
-            colors=self.colours.codes(self.raw["features"]),
-            codebooks=self.colours.table(),
+            xyz=self.raw["xyz"].detach().half().cpu(),
+            covariance=torch.cat(codes, 1).cpu(),
+            step=torch.cat(steps).cpu(),
+            beta=torch.cat(betas).cpu(),
+            colors=self.colours.codes(self.raw["features"]).cpu(),
+            codebooks=self.colours.table().cpu(),
         )
 
 
@@ -96,6 +96,8 @@ class QuantisedGaussians:
         covariance: [N, 3] int32 codes; Cholesky (l11, l21, l22), RS (s1, s2, theta).
         step, beta: [3] float32 of the uniform quantisers.
         colors: [N, stages] int32 indices; codebooks: [stages, entries, 3] float32.
+
+    All on the CPU.
     """
 
     activation: Activation

@@ -241,7 +241,7 @@ def fit_image(
     check_budget(budget, *loaded.pixels.shape[:2])
     reporter = Reporter("fit", live=live)
     slots = gpu_slots()
-    chosen = choose_device(cast(Choice, device), kind.devices, slots)
+    chosen = choose_device(cast(Choice, device), kind.devices_for(device), slots)
     with contextlib.ExitStack() as stack:
         if chosen == "cuda":
             stack.enter_context(lease_gpu(slots, on_wait=lambda: reporter.line("waiting for a free GPU")))

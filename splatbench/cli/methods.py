@@ -61,6 +61,7 @@ def _facts(method: Any) -> dict[str, Any]:
         "control": method.control,
         "blend": method.blend,
         "devices": list(method.devices),
+        "devices on request": list(method.on_request),
         "budgets": list(method.budgets),
         "settings": settings,
     }

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from splatbench.codec.quantise import SMALLEST_STEP
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rounded: Tensor) -> Tensor:
+        return rounded
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        return grad, None
 
 
 def straight_through(x: Tensor, bits: int, per_channel: bool = False) -> Tensor:
@@ -24,4 +36,5 @@ def straight_through(x: Tensor, bits: int, per_channel: bool = False) -> Tensor:
     low, high = (values.amin(0), values.amax(0)) if per_channel else (values.min(), values.max())
     step = ((high - low) / levels).clamp_min(SMALLEST_STEP)
     rounded = torch.round(((values - low) / step).clamp(0, levels)) * step + low
-    return x + (rounded - values)
+    quantised: Tensor = _StraightThrough.apply(x, rounded)
+    return quantised

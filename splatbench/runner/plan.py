@@ -216,7 +216,8 @@ class Plan:
         Raises:
             DeviceMissing: it is not there.
         """
-        return choose_device(self.experiment.device, get_method(entry.method).devices, gpu_slots())
+        wanted = self.experiment.device
+        return choose_device(wanted, get_method(entry.method).devices_for(wanted), gpu_slots())
 
     def needs_gpu(self, shard: Shard) -> bool:
         """Whether the shard's encode job has to lease a GPU."""

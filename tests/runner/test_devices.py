@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from splatbench.devices import DeviceMissing, choose_device, gpu_slots, lease_gpu
+from splatbench.method import Method
 
 NVIDIA_SMI = """#!/bin/sh
 echo "GPU 0: Fake 100 (UUID: GPU-aaaa)"
@@ -73,6 +74,14 @@ def test_no_or_a_broken_nvidia_smi_means_none(tmp_path, monkeypatch):
 )
 def test_choice(wanted, supported, slots, device):
     assert choose_device(wanted, supported, slots) == device
+
+
+def test_auto_leaves_out_what_was_never_measured():
+    class Careful(Method):
+        devices, on_request = ("cpu",), ("cuda",)
+
+    assert choose_device("auto", Careful.devices_for("auto"), ["0"]) == "cpu"
+    assert choose_device("cuda", Careful.devices_for("cuda"), ["0"]) == "cuda"
 
 
 @pytest.mark.parametrize(
