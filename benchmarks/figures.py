@@ -1,0 +1,79 @@
+"""Figures in documents, filled in from published records: `python -m benchmarks.figures docs/corrections.md`.
+
+A document marks a place with `<!--METRIC FILE ENTRY@BUDGET-->...<!--/-->` for a mean over images, or
+`<!--METRIC FILE ENTRY@BUDGET - ENTRY@BUDGET-->...<!--/-->` for the mean of the differences image by image, with the
+smallest and the largest. FILE is a name in results/published, BUDGET a slug such as n28000-i600.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from pathlib import Path
+
+from splatbench.record import Record, read_records
+
+FOLDER = Path(__file__).resolve().parent.parent / "results" / "published"
+
+_PLACE = re.compile(r"<!--(?P<metric>\w+) (?P<file>\w+) (?P<first>[^\s<>]+?)(?: - (?P<second>[^\s<>]+?))?-->.*?<!--/-->")
+_DIGITS = {"psnr": 2, "ms_ssim": 4, "ssim": 4, "lpips_alex": 3, "bpp": 3, "nominal_bpp": 3}
+
+
+class FigureError(ValueError):
+    """A place that the records cannot fill: names the place and what is missing."""
+
+
+@functools.cache
+def _records(file: str) -> list[Record]:
+    return list(read_records(FOLDER / f"{file}.jsonl"))
+
+
+def _values(file: str, metric: str, run: str) -> dict[tuple[str, str, int], float]:
+    """By data set, image and seed: a metric, or bpp, of the final files of ENTRY@BUDGET."""
+    entry, _, budget = run.partition("@")
+    rows = [
+        r
+        for r in _records(file)
+        if (r.entry, r.budget_slug, r.snapshot) == (entry, budget, "final") and r.status == "ok"
+    ]
+    values = {
+        (r.dataset, r.image, r.seed): getattr(r, metric) if metric.endswith("bpp") else r.metrics.get(metric)
+        for r in rows
+    }
+    found = {key: value for key, value in values.items() if value is not None}
+    if not found:
+        raise FigureError(f"{file}.jsonl has no {metric} of {run}")
+    return found
+
+
+def _figure(place: re.Match[str]) -> str:
+    metric, digits = place["metric"], _DIGITS[place["metric"]]
+    first = _values(place["file"], metric, place["first"])
+    if place["second"] is None:
+        return f"{sum(first.values()) / len(first):.{digits}f}"
+    second = _values(place["file"], metric, place["second"])
+    if first.keys() != second.keys():
+        raise FigureError(f"{place['first']} and {place['second']} in {place['file']}.jsonl are of different images")
+    differences = [first[key] - second[key] for key in first]
+    mean = sum(differences) / len(differences)
+    ends = " … ".join(f"{value:+.{digits}f}" for value in (min(differences), max(differences)))
+    return f"{mean:+.{digits}f} ({ends})"
+
+
+def fill(text: str) -> str:
+    """The document with every marked place filled in.
+
+    Raises:
+        FigureError: the records do not hold what a place names.
+    """
+    return _PLACE.sub(lambda place: place[0][: place[0].index("-->") + 3] + _figure(place) + "<!--/-->", text)
+
+
+def main(paths: list[str]) -> None:
+    for path in map(Path, paths):
+        path.write_text(fill(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,52 @@
+"""Figures in documents: means and paired differences of records, and refusals where there are none."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import figures
+from splatbench.record import Record, write_records
+
+
+@pytest.fixture
+def records(tmp_path, monkeypatch):
+    rows = [
+        Record(experiment="e", dataset="d", image=image, entry=entry, method="m", budget_slug="n9", bpp=2.0,
+               metrics={"psnr": psnr})
+        for entry, values in (("a", (30.0, 31.0, 35.0)), ("b", (29.0, 31.5, 33.0)))
+        for image, psnr in zip(("x", "y", "z"), values, strict=True)
+    ]  # fmt: skip
+    rows.append(
+        Record(experiment="e", dataset="d", image="x", entry="c", method="m", budget_slug="n9", status="failed")
+    )
+    rows.append(
+        Record(experiment="e", dataset="d", image="x", entry="d", method="m", budget_slug="n9", metrics={"psnr": 1})
+    )
+    write_records(tmp_path / "some.jsonl", rows)
+    monkeypatch.setattr(figures, "FOLDER", tmp_path)
+    figures._records.cache_clear()
+    yield
+    figures._records.cache_clear()
+
+
+def test_means_and_differences(records):
+    text = (
+        "a <!--psnr some a@n9-->?<!--/-->, a - b <!--psnr some a@n9 - b@n9--><!--/--> | <!--bpp some b@n9-->0<!--/-->"
+    )
+    filled = figures.fill(text)
+    assert filled == (
+        "a <!--psnr some a@n9-->32.00<!--/-->, a - b <!--psnr some a@n9 - b@n9-->+0.83 (-0.50 … +2.00)<!--/--> | "
+        "<!--bpp some b@n9-->2.000<!--/-->"
+    )
+    assert figures.fill(filled) == filled
+
+
+@pytest.mark.parametrize("run", ["a@n8", "c@n9", "q@n9"])
+def test_what_is_not_there(records, run):
+    with pytest.raises(figures.FigureError, match=f"no psnr of {run}"):
+        figures.fill(f"<!--psnr some {run}--><!--/-->")
+
+
+def test_different_images_are_not_compared(records):
+    with pytest.raises(figures.FigureError, match="different images"):
+        figures.fill("<!--psnr some a@n9 - d@n9--><!--/-->")
