@@ -39,7 +39,7 @@ class Budget:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        given = [name for name in self.targets() if getattr(self, name) not in (None, False)]
+        given = self._given()
         if len(given) != 1:
             raise ValueError(f"a budget needs exactly one of {', '.join(self.targets())}; got {given or 'none'}")
         for name in ("gaussians", "compression_ratio", "bpp", "iterations", "seconds"):
@@ -50,6 +50,15 @@ class Budget:
     @staticmethod
     def targets() -> tuple[str, ...]:
         return ("gaussians", "compression_ratio", "bpp", "quality", "matched_to", "native")
+
+    def _given(self) -> list[str]:
+        # By identity: a quality of 0 is given, and equals False.
+        return [name for name in self.targets() if (value := getattr(self, name)) is not None and value is not False]
+
+    @property
+    def target(self) -> str:
+        """Which of `targets` it is."""
+        return self._given()[0]
 
     def count(self, height: int, width: int) -> int | None:
         """Number of Gaussians for an H x W image; None where the budget does not fix it.
@@ -87,4 +96,4 @@ class Budget:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields that are set (for records and hashes)."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
+        return {name: value for name, value in asdict(self).items() if value is not None and value is not False}

@@ -87,10 +87,11 @@ class Entry(_Strict):
         method = get_method(self.method)
         method.make_config(self.config)
         for budget in self.budgets:
-            target = next(name for name in Budget.targets() if getattr(budget, name) not in (None, False))
-            if target not in method.budgets:
+            if budget.target not in method.budgets:
                 takes = ", ".join(method.budgets)
-                raise ValueError(f"method {self.method!r} cannot meet a budget of kind {target!r} (it takes: {takes})")
+                raise ValueError(
+                    f"method {self.method!r} cannot meet a budget of kind {budget.target!r} (it takes: {takes})"
+                )
         slugs = [budget.slug for budget in self.budgets]
         if repeated := _repeated(slugs):
             raise ValueError(f"budget {repeated} is listed twice")
@@ -172,14 +173,14 @@ def control_entries(budget: Budget) -> list[Entry]:
         budget: fixes the number of Gaussians of the random ones; down-sampling keeps as many parameters.
     """
     plain = [
-        ("identity", "Identity (lossless PNG)", [Budget(native=True)]),
-        ("jpeg", "JPEG", [Budget(quality=quality) for quality in JPEG_QUALITIES]),
-        ("downsample", "Down- and up-sampling", [budget]),
-        ("random_gaussians", "Gaussians at random", [budget]),
+        ("identity", "Identity (lossless PNG)", "identity", [Budget(native=True)]),
+        ("jpeg", "JPEG", "codecs", [Budget(quality=quality) for quality in JPEG_QUALITIES]),
+        ("downsample", "Down- and up-sampling", "downsample", [budget]),
+        ("random_gaussians", "Gaussians at random", "random_gaussians", [budget]),
     ]
     return [
-        Entry(id=name, title=title, family=title, column="control", method=name, budgets=budgets)
-        for name, title, budgets in plain
+        Entry(id=id, title=title, family=title, column="control", method=method, budgets=budgets)
+        for id, title, method, budgets in plain
     ]
 
 

@@ -37,7 +37,7 @@ class Method(abc.ABC):
     blend: ClassVar[Blend] = "sum"
     devices: ClassVar[tuple[str, ...]] = ("cpu",)  # device types that `encode` runs on
     on_request: ClassVar[tuple[str, ...]] = ()  # more of them, not measured yet: only for users who name them
-    suffix: ClassVar[str] = ".s2d"  # of the file that to_bytes makes
+    suffixes: ClassVar[tuple[str, ...]] = (".s2d",)  # of the files that from_bytes reads
     control: ClassVar[bool] = False  # a control (identity, JPEG, random ...) rather than a contender
     budgets: ClassVar[tuple[str, ...]] = ("gaussians", "compression_ratio", "matched_to")  # targets it can meet
     Config: ClassVar[type]  # a frozen dataclass; every default carries its source in a comment
@@ -47,6 +47,11 @@ class Method(abc.ABC):
     def __init__(self, config: Any, device: str = "cpu") -> None:
         self.config = config
         self.device = device
+
+    @property
+    def suffix(self) -> str:
+        """Of the file that `to_bytes` makes; one of `suffixes`."""
+        return self.suffixes[0]
 
     def prepare(self) -> None:  # noqa: B027  (optional hook)
         """Loads weights, compiles, warms up: never timed."""

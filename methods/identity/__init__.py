@@ -34,7 +34,7 @@ class PngFile:
 
 class Identity(Method):
     title = "Identity (PNG)"
-    suffix = ".png"
+    suffixes = (".png",)
     control = True
     budgets = ("native",)
     Config = Config

@@ -251,7 +251,7 @@ def fit_image(
         with reporter.steps(image.name) as on_step:
             encoded = encode_image(method, loaded.pixels, budget, seed, on_step=on_step)
     encoded.notes = [*loaded.notes, *encoded.notes]
-    return encoded, kind.suffix
+    return encoded, method.suffix
 
 
 def write_encoding(path: Path, encoded: Encoded) -> None:

@@ -41,7 +41,8 @@ def _topk(file: S2DFile) -> TopkSettings:
 
 
 def gaussians_from_arrays(file: S2DFile, arrays: Mapping[str, np.ndarray]) -> Gaussians2D:
-    """Gaussians2D of a file's header (size, blend, compat flags, `topk_meta`) and of float32 arrays by field name.
+    """Gaussians2D of a file's header (size, blend, compat flags, `topk_meta`, `gamma`) and of float32 arrays by field
+    name.
 
     Raises:
         BitstreamError: a field that is missing, unknown, of the wrong shape or type, or holds values that are NaN,
@@ -64,7 +65,8 @@ def gaussians_from_arrays(file: S2DFile, arrays: Mapping[str, np.ndarray]) -> Ga
         raise BitstreamError("opacities must be in [0, 1]")
     tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()}
     try:
-        return Gaussians2D(size=file.size, blend=file.blend, compat=file.compat, topk=_topk(file), **tensors)  # type: ignore[arg-type]
+        shown: dict[str, Any] = {"topk": _topk(file), "gamma": float(file.meta.get("gamma", 1.0))}
+        return Gaussians2D(size=file.size, blend=file.blend, compat=file.compat, **shown, **tensors)  # type: ignore[arg-type]
     except (ValueError, TypeError) as error:
         raise BitstreamError(f"the attributes do not make Gaussians: {error}") from error
 
@@ -74,7 +76,7 @@ def decode(data: bytes, suffix: str = ".s2d") -> Decoded:
 
     Args:
         data: the file's content.
-        suffix: of the file's name, with its dot. Image formats (.png, .jpg) are read by the control of that suffix.
+        suffix: of the file's name, with its dot. Image formats (.png, .jpg ...) are read by a control.
 
     Returns:
         Gaussians2D, or the picture uint8 [H, W, 3].
@@ -98,7 +100,7 @@ def decode(data: bytes, suffix: str = ".s2d") -> Decoded:
         except (MethodError, ImportError) as error:  # a broken folder must not hide the others
             broken.append(f"{name}: {error}")
             continue
-        if method.control and method.suffix == suffix:
+        if method.control and suffix in method.suffixes:
             return method.from_bytes(data)
     failed = f"; methods that failed to load: {'; '.join(broken)}" if broken else ""
     raise BitstreamError(f"no method reads files that end in {suffix!r}{failed}")

@@ -1,27 +1,39 @@
-"""PNG and JPEG bytes through pillow, with the size checked before anything is decoded."""
+"""Bytes of PNG, JPEG, WebP, AVIF and JPEG XL to pixels, with the size checked before anything is decoded."""
 
 from __future__ import annotations
 
 import io
 import struct
 import zlib
-from typing import Literal
 
+import imagecodecs
 import numpy as np
-from PIL import Image, JpegImagePlugin, PngImagePlugin
+from PIL import AvifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from splatbench.codec.container import FREE_BYTES, Limits
 from splatbench.codec.errors import BitstreamError
+from splatbench.codec.picture_headers import PictureFormat, jxl_size, picture_format, webp_size
 
-#: Deflate never expands more than this, baseline JPEG at most 512 times (2 bits per block of 8x8); so a header that
-#: declares more pixels than its file can carry is refused before memory is allocated for them.
-_EXPANSION = 1032
+#: A header that declares more bytes of pixels than FREE_BYTES and this many per byte of the file is refused before
+#: memory is allocated for them. Deflate never expands more than 1032 times, baseline JPEG at most 512 times (2 bits
+#: per block of 8x8). The others are bounded by their groups and their arithmetic coders: a flat picture of 4096x4096
+#: pixels at the lowest quality takes 178 000 (JPEG XL), 71 000 (WebP) and 65 000 (AVIF).
+_EXPANSION: dict[PictureFormat, int] = {
+    "PNG": 1032,
+    "JPEG": 1032,
+    "WebP": 1 << 18,
+    "AVIF": 1 << 18,
+    "JPEG XL": 1 << 18,
+}
 
-#: What pillow's parsers raise on damaged files, beside its own errors (which are OSError).
-_PILLOW_ERRORS = (
-    OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError, OverflowError,
-    struct.error, zlib.error, Image.DecompressionBombError,
+#: What the libraries raise on damaged files, beside pillow's own errors (OSError) and imagecodecs' (RuntimeError).
+_LIBRARY_ERRORS = (
+    OSError, RuntimeError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError,
+    OverflowError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
+
+# The other formats decode on one thread, and pillow knows no other way to say it: times are of one core for all.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 def encode_png(pixels: np.ndarray, compress_level: int = 6) -> bytes:
@@ -31,44 +43,60 @@ def encode_png(pixels: np.ndarray, compress_level: int = 6) -> bytes:
     return file.getvalue()
 
 
-def encode_jpeg(pixels: np.ndarray, quality: int, subsampling: Literal["4:2:0", "4:2:2", "4:4:4"]) -> bytes:
-    """Baseline JPEG of uint8 [H, W, 3] with Huffman tables made for this picture.
-
-    Args:
-        quality: 1 to 100, libjpeg's scale.
-
-    Raises:
-        ValueError: a side of more than 65535 pixels, which JPEG cannot hold.
-    """
-    height, width = pixels.shape[:2]
-    if max(height, width) > 65535:
-        raise ValueError(f"JPEG holds sides of up to 65535 pixels, the picture has {width}x{height}")
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=subsampling, optimize=True)
-    return file.getvalue()
-
-
-def decode_picture(data: bytes, format: Literal["PNG", "JPEG"], limits: Limits | None = None) -> np.ndarray:
+def decode_picture(data: bytes, format: PictureFormat | None = None, limits: Limits | None = None) -> np.ndarray:
     """uint8 [H, W, 3] of an RGB picture.
 
+    Args:
+        format: the only one that is accepted; None tells them apart by their first bytes.
+
     Raises:
-        BitstreamError: damaged, cut off, not 8-bit RGB, beyond the limits, or larger than such a file can hold.
+        BitstreamError: damaged, cut off, not a still 8-bit RGB picture, beyond the limits, or larger than such a file
+            can hold.
     """
+    found = picture_format(data)
+    if format is not None and found != format:
+        raise BitstreamError(f"expected a {format} file, got {found}")
     limits = limits or Limits()
-    # The format's own class: Image.open would refuse by a process-wide pixel count instead of these limits.
-    kind = PngImagePlugin.PngImageFile if format == "PNG" else JpegImagePlugin.JpegImageFile
     try:
-        with kind(io.BytesIO(data)) as image:
-            width, height = image.size
-            if image.mode != "RGB":
-                raise BitstreamError(f"expected an RGB picture with 8 bits per channel, got mode {image.mode}")
-            if min(width, height) < 1 or width * height > min(limits.pixels, limits.decoded_bytes // 3):
-                raise BitstreamError(f"a picture of {width}x{height} pixels is beyond the limits")
-            if 3 * width * height > FREE_BYTES + _EXPANSION * len(data):
-                raise BitstreamError(f"{width}x{height} pixels cannot come from a file of {len(data)} bytes")
-            image.load()
-            return np.array(image)
+        if found == "WebP":
+            _check_size(found, webp_size(data), len(data), limits)
+            return _rgb(imagecodecs.webp_decode(data))
+        if found == "JPEG XL":
+            _check_size(found, jxl_size(data), len(data), limits)
+            return _rgb(imagecodecs.jpegxl_decode(data, numthreads=1))
+        return _decode_with_pillow(data, found, limits)
     except BitstreamError:
         raise
-    except _PILLOW_ERRORS as error:
-        raise BitstreamError(f"not a valid {format} file: {error}") from error
+    except _LIBRARY_ERRORS as error:
+        raise BitstreamError(f"not a valid {found} file: {error}") from error
+
+
+#: The formats' own classes: Image.open would refuse by a process-wide pixel count instead of the limits.
+_PILLOW: dict[PictureFormat, type[ImageFile.ImageFile]] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+}
+
+
+def _decode_with_pillow(data: bytes, format: PictureFormat, limits: Limits) -> np.ndarray:
+    with _PILLOW[format](io.BytesIO(data)) as image:
+        if image.mode != "RGB" or getattr(image, "n_frames", 1) != 1:
+            raise BitstreamError(f"expected one RGB picture with 8 bits per channel, got mode {image.mode}")
+        _check_size(format, (image.height, image.width), len(data), limits)
+        image.load()
+        return np.array(image)
+
+
+def _check_size(format: PictureFormat, size: tuple[int, int], file_bytes: int, limits: Limits) -> None:
+    height, width = size
+    if min(width, height) < 1 or width * height > min(limits.pixels, limits.decoded_bytes // 3):
+        raise BitstreamError(f"a picture of {width}x{height} pixels is beyond the limits")
+    if 3 * width * height > FREE_BYTES + _EXPANSION[format] * file_bytes:
+        raise BitstreamError(f"{width}x{height} pixels cannot come from a file of {file_bytes} bytes")
+
+
+def _rgb(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise BitstreamError(f"expected RGB with 8 bits per channel, got {pixels.dtype} {list(pixels.shape)}")
+    return pixels

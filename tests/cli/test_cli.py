@@ -95,7 +95,7 @@ def test_decoding_in_another_process_gives_the_same_bits(invoke, photo, tmp_path
 
 
 def test_run_one_image(invoke, photo, tmp_path):
-    code, out, _ = invoke("run", photo, "-m", "jpeg", "-q", 50, "--metrics", "psnr", "-o", "kept.jpg", "--json")
+    code, out, _ = invoke("run", photo, "-m", "codecs", "-q", 50, "--metrics", "psnr", "-o", "kept.jpg", "--json")
     assert code == 0
     facts = json.loads(out)
     assert facts["metrics"]["psnr"] > 20 and facts["encode_seconds"] > 0
@@ -140,8 +140,8 @@ def test_run_a_whole_experiment(photo, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["fit", "PHOTO", "-m", "jpeg"], 2, ["exactly one of --gaussians"]),
-        (["fit", "PHOTO", "-m", "jpeg", "-n", 5], 2, ["jpeg cannot meet a budget of kind gaussians", "quality"]),
+        (["fit", "PHOTO", "-m", "codecs"], 2, ["exactly one of --gaussians"]),
+        (["fit", "PHOTO", "-m", "codecs", "-n", 5], 2, ["codecs cannot meet a budget of kind gaussians", "quality"]),
         (["fit", "PHOTO", "-m", "slow", "-n", 5, "--set", "seconds"], 2, ["KEY=VALUE"]),
         (["fit", "PHOTO", "-m", "slow", "-n", 5, "--set", "secnds=1"], 1, ["did you mean 'seconds'"]),
         (["fit", "PHOTO", "-m", "solw", "-n", 5], 1, ["unknown method 'solw'", "did you mean 'slow'"]),
@@ -189,7 +189,7 @@ def test_debug_shows_where(monkeypatch, photo):
 
 def test_methods(invoke, photo):
     code, out, _ = invoke("methods")
-    assert code == 0 and all(name in out for name in ("slow", "jpeg", "gaussianimage"))
+    assert code == 0 and all(name in out for name in ("slow", "codecs", "gaussianimage"))
     code, out, _ = invoke("methods", "slow", "--json")
     facts = json.loads(out)["methods"]["slow"]
     assert code == 0 and facts["settings"]["seconds"] == {"type": "float", "default": 0.0}
@@ -203,7 +203,7 @@ def test_a_broken_method_hides_no_other(invoke, photo, tmp_path, monkeypatch):
     (broken / "__init__.py").write_text("1 / 0")
     monkeypatch.setenv("SPLATBENCH_METHODS", os.pathsep.join([str(METHODS), str(broken.parent)]))
     code, out, _ = invoke("methods")
-    assert code == 0 and "broken cannot be loaded" in out and "jpeg" in out
+    assert code == 0 and "broken cannot be loaded" in out and "codecs" in out
 
 
 def test_doctor(invoke, photo, tmp_path, monkeypatch):

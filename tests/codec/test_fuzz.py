@@ -26,7 +26,7 @@ def from_method(name: str, budget: Budget, **settings: object) -> tuple[str, byt
     kind = get_method(name)
     method = kind(kind.make_config(settings))
     image = np.random.default_rng(0).integers(0, 256, (17, 23, 3)).astype(np.uint8)
-    return kind.suffix, method.to_bytes(method.encode(image, budget, Trace()))
+    return method.suffix, method.to_bytes(method.encode(image, budget, Trace()))
 
 
 def gaussianimage(n: int, variant: str) -> bytes:
@@ -62,7 +62,8 @@ def base_files() -> list[tuple[str, bytes]]:
     files = [("arrays", every_coder())]
     files += [from_method("random_gaussians", Budget(gaussians=n)) for n in (1, 40)]
     files += [from_method("downsample", Budget(gaussians=30)), from_method("identity", Budget(native=True))]
-    files += [from_method("jpeg", Budget(quality=60))]
+    files += [from_method("codecs", Budget(quality=60), codec=codec) for codec in ("jpeg", "webp", "avif", "jxl")]
+    files += [from_method("codecs", Budget(native=True), codec=codec, lossless=True) for codec in ("webp", "jxl")]
     if "gaussianimage" in available():
         files += [(".s2d", gaussianimage(n, v)) for n, v in ((50, "cholesky-q"), (400, "rs-q"))]
     return files

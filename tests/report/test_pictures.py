@@ -38,17 +38,17 @@ def encoded(tmp_path: Path, crop: np.ndarray, record: Make) -> tuple[list[Record
     data.mkdir()
     Image.fromarray(crop).save(data / "eye.png")
     records = []
-    budgets = {
-        "identity": Budget(native=True),
-        "jpeg": Budget(quality=40),
-        "random_gaussians": Budget(gaussians=400),
+    entries = {
+        "identity": ("identity", Budget(native=True)),
+        "jpeg": ("codecs", Budget(quality=40)),
+        "random_gaussians": ("random_gaussians", Budget(gaussians=400)),
     }
-    for name, budget in budgets.items():
-        kind = get_method(name)
+    for name, (method_name, budget) in entries.items():
+        kind = get_method(method_name)
         method = kind(kind.make_config({}))
         method.prepare()
         content = method.to_bytes(method.encode(crop, budget, Trace()))
-        file = f"encodings/{name}-12345678/own/{budget.slug}-s1/eye{kind.suffix}"
+        file = f"encodings/{name}-12345678/own/{budget.slug}-s1/eye{method.suffix}"
         (results / file).parent.mkdir(parents=True)
         (results / file).write_bytes(content)
         records.append(

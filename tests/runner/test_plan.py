@@ -78,7 +78,11 @@ def test_weights_that_arrive_make_only_evaluation_run_again(settings, make_plan,
 
 @pytest.mark.parametrize(
     "change",
-    [{"config": {"seconds": 0.25}}, {"method": "jpeg", "budgets": [{"quality": 5}]}, {"budgets": [{"gaussians": 101}]}],
+    [
+        {"config": {"seconds": 0.25}},
+        {"method": "codecs", "budgets": [{"quality": 5}]},
+        {"budgets": [{"gaussians": 101}]},
+    ],
 )
 def test_what_changes_the_result_changes_the_path(settings, make_plan, change):
     changed = copy.deepcopy(settings)

@@ -26,7 +26,7 @@ class Config:
 
 class Slow(Method):
     title = "Slow"
-    suffix = ".png"
+    suffixes = (".png",)
     budgets = ("gaussians", "compression_ratio", "matched_to")
     Config = Config
     config: Config
