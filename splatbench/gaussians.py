@@ -73,6 +73,8 @@ class Gaussians2D:
         blend: how weights become a pixel (`sum`, `topk`, `alpha`).
         compat: subset of COMPAT_FLAGS; empty means the exact mathematics.
         topk: the numbers of blend `topk`; other blends do not look at them.
+        gamma: what is shown is the blended picture, clamped to [0, 1], to the power 1 / gamma; with 1 it is the blended
+            picture as it is, not clamped.
 
     Raises:
         ValueError: shapes, types or fields that do not fit together.
@@ -88,6 +90,7 @@ class Gaussians2D:
     blend: Blend = "sum"
     compat: frozenset[str] = frozenset()
     topk: TopkSettings = TopkSettings()
+    gamma: float = 1.0
 
     def __post_init__(self) -> None:
         n = self.means.shape[0] if self.means.ndim == 2 else -1
@@ -118,6 +121,8 @@ class Gaussians2D:
         unknown = set(self.compat) - set(COMPAT_FLAGS)
         if unknown:
             raise ValueError(f"Gaussians2D.compat: unknown {sorted(unknown)}; known: {list(COMPAT_FLAGS)}")
+        if not 0 < self.gamma < float("inf"):
+            raise ValueError(f"Gaussians2D.gamma: expected a positive number, got {self.gamma!r}")
         object.__setattr__(self, "compat", frozenset(self.compat))
         object.__setattr__(self, "size", (int(height), int(width)))
 
@@ -142,6 +147,49 @@ class Gaussians2D:
         """The same Gaussians cut from the autograd graph."""
         cut: dict[str, Any] = {name: value.detach() for name, value in self.tensors().items()}
         return replace(self, **cut)
+
+    def resized(self, size: tuple[int, int] | float) -> Gaussians2D:
+        """The same picture at another size: the plane is stretched, its corners stay its corners.
+
+        So with a ratio of r, means and scales are multiplied by r. Renderers that sample pixels at their upper left
+        corners keep the centre of the first pixel in place instead, which moves the picture by (r - 1) / 2 pixels.
+
+        Args:
+            size: (H, W) in pixels, or the ratio of the new sides to the old (rounded to whole pixels, at least 1).
+
+        Returns:
+            Gaussians of the same form; with `cholesky` where the ratios of height and width differ, because a scaled
+            axis is no axis then. Flags of `compat` count at the new size.
+
+        Raises:
+            ValueError: a size below 1 x 1, or a ratio that is not positive.
+        """
+        if not isinstance(size, tuple):
+            if not 0 < size < float("inf"):
+                raise ValueError(f"resized: expected a ratio above 0, got {size!r}")
+            size = (max(1, round(size * self.size[0])), max(1, round(size * self.size[1])))
+        y, x = size[0] / self.size[0], size[1] / self.size[1]
+        changes: dict[str, Any] = {"size": size, "means": self.means * self.means.new_tensor([x, y])}
+        if self.cholesky is not None:
+            changes["cholesky"] = self.cholesky * self.cholesky.new_tensor([x, y, y])
+        elif x == y:
+            changes["scales"] = self.scales * x  # type: ignore[operator]
+        else:
+            stretch = torch.tensor([x, y], dtype=torch.float64, device=self.device)
+            changes |= {"scales": None, "angles": None, "cholesky": self._factor(stretch)}
+        return replace(self, **changes)
+
+    def _factor(self, stretch: Tensor) -> Tensor:
+        """[N, 3] float32 Cholesky factors of the covariances of scales and angles, axes x and y times `stretch` [2].
+
+        From the axes themselves, not from their squares: thin Gaussians keep their width.
+        """
+        assert self.scales is not None and self.angles is not None
+        cos, sin = torch.cos(self.angles.double()), torch.sin(self.angles.double())
+        rotation = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
+        root = rotation * self.scales.double()[:, None] * stretch[:, None]  # S = root root^T = (QR)^T QR = R^T R
+        upper = torch.linalg.qr(root.mT, mode="r").R
+        return torch.stack([upper[:, 0, 0], upper[:, 0, 1], upper[:, 1, 1]], 1).float()
 
     def check_finite(self) -> None:
         """Raises ValueError naming the first attribute that holds NaN or infinity."""

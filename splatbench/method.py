@@ -39,6 +39,7 @@ class Method(abc.ABC):
     on_request: ClassVar[tuple[str, ...]] = ()  # more of them, not measured yet: only for users who name them
     suffixes: ClassVar[tuple[str, ...]] = (".s2d",)  # of the files that from_bytes reads
     control: ClassVar[bool] = False  # a control (identity, JPEG, random ...) rather than a contender
+    channels: ClassVar[range] = range(3, 4)  # of the pictures that `encode` takes; more than RGB: texture stacks
     budgets: ClassVar[tuple[str, ...]] = ("gaussians", "compression_ratio", "matched_to")  # targets it can meet
     Config: ClassVar[type]  # a frozen dataclass; every default carries its source in a comment
     version: ClassVar[int] = 1  # raise it when a change of the code changes results: they are then made again

@@ -24,6 +24,11 @@ def _check(g: Gaussians2D) -> None:
         raise ValueError(f"blend {g.blend!r} takes no opacities: multiply them into the colours")
 
 
+def _shown(g: Gaussians2D, image: Tensor) -> Tensor:
+    """What is shown of a blended picture, in its own memory; see `Gaussians2D.gamma`."""
+    return image if g.gamma == 1 else image.clamp_(0, 1).pow_(1 / g.gamma)
+
+
 def render(g: Gaussians2D, out: Tensor | None = None) -> Tensor:
     """The picture of Gaussians, without gradients.
 
@@ -33,21 +38,24 @@ def render(g: Gaussians2D, out: Tensor | None = None) -> Tensor:
         out: as for `rasterize_sum`.
 
     Returns:
-        [H, W, C] float32, not clamped.
+        [H, W, C] float32, not clamped, unless `g.gamma` does.
 
     Raises:
         ValueError: opacities or flags that the blend does not know.
     """
     _check(g)
     with torch.no_grad():
-        if g.blend == "sum":
-            return rasterize_sum(g.means, g.covariance(), g.colors, g.size, compat=g.compat, out=out)
-        if g.blend == "topk":
-            settings = asdict(g.topk)
-            return rasterize_topk(g.means, g.covariance(), g.colors, g.size, **settings, compat=g.compat, out=out)
-        opacities = torch.ones_like(g.means[:, 0]) if g.opacities is None else g.opacities
-        image = rasterize_alpha(g.means, g.covariance(), g.colors, opacities, g.size)
-        return image if out is None else out.copy_(image)
+        return _shown(g, _blended(g, out))
+
+
+def _blended(g: Gaussians2D, out: Tensor | None) -> Tensor:
+    if g.blend == "sum":
+        return rasterize_sum(g.means, g.covariance(), g.colors, g.size, compat=g.compat, out=out)
+    if g.blend == "topk":
+        return rasterize_topk(g.means, g.covariance(), g.colors, g.size, **asdict(g.topk), compat=g.compat, out=out)
+    opacities = torch.ones_like(g.means[:, 0]) if g.opacities is None else g.opacities
+    image = rasterize_alpha(g.means, g.covariance(), g.colors, opacities, g.size)
+    return image if out is None else out.copy_(image)
 
 
 def render_u8(g: Gaussians2D) -> np.ndarray:
@@ -79,7 +87,7 @@ def iter_strips(g: Gaussians2D, rows: int = 256) -> Iterator[tuple[int, Tensor]]
         return
     drawing = _drawing(g)
     for row in range(0, g.size[0], step):
-        yield row, torch.from_numpy(drawing.draw_rows(row, min(row + step, g.size[0])))
+        yield row, _shown(g, torch.from_numpy(drawing.draw_rows(row, min(row + step, g.size[0]))))
 
 
 def _drawing(g: Gaussians2D) -> Drawing:

@@ -1,0 +1,84 @@
+"""Image-GS (Zhang et al., SIGGRAPH 2025): N Gaussians of which every pixel averages the ten strongest, placed where the
+image has gradients and where the fit is still wrong; optionally quantisation-aware."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from splatbench.budget import Budget
+from splatbench.gaussians import Gaussians2D
+from splatbench.method import Method, MethodError
+from splatbench.trace import Trace
+
+from . import bitstream
+from .bitstream import Encoding, encoding
+from .config import Config
+from .fit import fit
+from .growth import plan
+from .model import Model, Parameters
+from .start import start
+
+#: The released kernels hold this many channels; a texture stack with more has to be cut.
+MAX_CHANNELS = 12
+
+
+class ImageGS(Method):
+    title = "Image-GS"
+    paper = (
+        "Y. Zhang et al., Image-GS: Content-Adaptive Image Representation via 2D Gaussians, "
+        "SIGGRAPH 2025 Conference Papers"
+    )
+    blend = "topk"
+    devices = ("cpu",)
+    budgets = ("gaussians", "compression_ratio", "matched_to")
+    channels = range(1, MAX_CHANNELS + 1)
+    Config = Config
+    config: Config
+
+    def encode(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1) -> Encoding:
+        """Fits `image` (uint8 [H, W, C], 1 <= C <= 12) with the budget's number of Gaussians.
+
+        A budget's `iterations` and `seconds` are hard limits, unlike the setting `iterations`, which the progressive
+        mode raises (`growth.plan`). A fit that runs out of seconds before its last addition has fewer Gaussians.
+
+        Raises:
+            MethodError: the budget does not fix a count, or picture and settings do not fit together.
+            splatbench.trace.Diverged: the loss became NaN or infinite.
+        """
+        self._check(image)
+        height, width = image.shape[:2]
+        n = budget.count(height, width)
+        if n is None:
+            raise MethodError(f"{self.title} needs a Gaussian count or a compression ratio, got {budget.as_dict()}")
+        if n > height * width:
+            raise MethodError(f"{n} Gaussians are more than the {width}x{height} pixels they begin at; ask for fewer")
+        config, rng = self.config.resolved(), np.random.default_rng(seed)
+        schedule, model = plan(n, config, budget.iterations), Model(config, (height, width))
+
+        def snapshot(parameters: Parameters) -> Encoding:
+            return encoding(model, parameters)
+
+        with trace.stage("initialise"):
+            parameters = start(image, schedule.first, config, rng)
+        with trace.stage("fit"):
+            parameters = fit(parameters, model, image, schedule, trace, rng, snapshot, self.device)
+        return snapshot(parameters)
+
+    def _check(self, image: np.ndarray) -> None:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.size == 0:
+            raise MethodError(f"{self.title} takes uint8 [H, W, C], got {image.dtype} {list(image.shape)}")
+        if image.shape[2] not in self.channels:
+            raise MethodError(
+                f"{self.title} takes 1 to {MAX_CHANNELS} channels, the picture has {image.shape[2]}; split the stack"
+            )
+
+    def to_bytes(self, encoding: Encoding) -> bytes:
+        return bitstream.write_encoding(encoding)
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Gaussians2D:
+        return bitstream.read_gaussians(data)
+
+    def nominal_bits(self, encoding: Encoding) -> int | None:
+        """(2 position + 2 scale + angle + C colour) N bits; 32 each where nothing is quantised (released code)."""
+        return encoding.nominal_bits()
