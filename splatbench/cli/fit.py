@@ -9,29 +9,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from splatbench.cli.options import (
+    DEFAULT_METRICS,
+    AsJson,
+    Bpp,
+    CompressionRatio,
+    Device,
+    GaussianCount,
+    Image,
+    Iterations,
+    Method,
+    Metrics,
+    Native,
+    Quality,
+    Seconds,
+    Seed,
+    Settings,
+    make_budget,
+)
+
 if TYPE_CHECKING:
     from splatbench.budget import Budget
     from splatbench.runner.encoding import Encoded
-
-Image = Annotated[Path, typer.Argument(help="The picture (PNG, JPEG, TIFF, WebP ...).", show_default=False)]
-Method = Annotated[str, typer.Option("--method", "-m", help="Name of a method; see `splatbench methods`.")]
-GaussianCount = Annotated[int | None, typer.Option("--gaussians", "-n", min=1, help="Number of Gaussians.")]
-CompressionRatio = Annotated[
-    float | None, typer.Option("--compression-ratio", "-r", help="CR of N = 3HW / (7 CR) Gaussians.")
-]
-Quality = Annotated[int | None, typer.Option("--quality", "-q", help="Quality of a codec control (jpeg).")]
-Native = Annotated[bool, typer.Option("--native", help="The method chooses (identity, methods that count themselves).")]
-Iterations = Annotated[int | None, typer.Option("--iterations", "-i", min=1, help="Fitting steps.")]
-Seconds = Annotated[float | None, typer.Option("--seconds", help="Wall-time limit of the fit.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the method's settings; repeatable.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of the random start.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
-Metrics = Annotated[
-    str, typer.Option("--metrics", help="Comma-separated, e.g. psnr,ms_ssim,lpips_alex.", show_default=True)
-]
-
-DEFAULT_METRICS = "psnr,psnr_u8,ssim,ms_ssim"
 
 
 def fit(
@@ -40,6 +39,7 @@ def fit(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write (default: IMAGE.s2d).")] = None,
     gaussians: GaussianCount = None,
     compression_ratio: CompressionRatio = None,
+    bpp: Bpp = None,
     quality: Quality = None,
     native: Native = False,
     iterations: Iterations = None,
@@ -53,7 +53,7 @@ def fit(
 
     Example: splatbench fit photo.png --method gaussianimage --gaussians 10000 -o photo.s2d
     """
-    budget = make_budget(gaussians, compression_ratio, quality, native, iterations, seconds)
+    budget = make_budget(gaussians, compression_ratio, bpp, quality, native, iterations, seconds)
     encoded, suffix = fit_image(image, method, budget, settings or [], seed, device, live=sys.stderr.isatty())
     path = output or image.with_suffix(suffix)
     if path.resolve() == image.resolve():
@@ -177,31 +177,6 @@ def print_evaluation(facts: dict[str, Any]) -> None:
         console.print(f"{name} was not run: {escape(why)}")
 
 
-def make_budget(
-    gaussians: int | None,
-    compression_ratio: float | None,
-    quality: int | None,
-    native: bool,
-    iterations: int | None,
-    seconds: float | None,
-) -> Budget:
-    """Raises typer.BadParameter unless exactly one target was given."""
-    from splatbench.budget import Budget
-
-    try:
-        return Budget(
-            gaussians=gaussians,
-            compression_ratio=compression_ratio,
-            quality=quality,
-            native=native,
-            iterations=iterations,
-            seconds=seconds,
-        )
-    except ValueError as error:
-        hint = "give exactly one of --gaussians, --compression-ratio, --quality, --native"
-        raise typer.BadParameter(f"{error}; {hint}") from None
-
-
 def fit_image(
     image: Path, method_name: str, budget: Budget, settings: list[str], seed: int, device: str, live: bool
 ) -> tuple[Encoded, str]:
@@ -215,7 +190,6 @@ def fit_image(
 
     import yaml
 
-    from splatbench.budget import Budget as BudgetType
     from splatbench.datasets import load_image
     from splatbench.devices import Choice, choose_device, gpu_slots, lease_gpu
     from splatbench.method import get_method
@@ -229,10 +203,9 @@ def fit_image(
             raise typer.BadParameter(f"--set {setting}: expected KEY=VALUE")
         values[key] = yaml.safe_load(text)
     kind = get_method(method_name)
-    target = next(name for name in BudgetType.targets() if getattr(budget, name) not in (None, False))
-    if target not in kind.budgets:
+    if budget.target not in kind.budgets:
         raise typer.BadParameter(
-            f"{method_name} cannot meet a budget of kind {target}; it takes: {', '.join(kind.budgets)}"
+            f"{method_name} cannot meet a budget of kind {budget.target}; it takes: {', '.join(kind.budgets)}"
         )
     config = kind.make_config(values)
     if device not in ("auto", "cpu", "cuda"):

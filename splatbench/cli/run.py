@@ -13,9 +13,10 @@ from typing import Annotated
 
 import typer
 
-from splatbench.cli.fit import (
+from splatbench.cli.options import (
     DEFAULT_METRICS,
     AsJson,
+    Bpp,
     CompressionRatio,
     Device,
     GaussianCount,
@@ -26,6 +27,7 @@ from splatbench.cli.fit import (
     Seconds,
     Seed,
     Settings,
+    make_budget,
 )
 
 
@@ -35,6 +37,7 @@ def run(
     method: Annotated[str | None, typer.Option("--method", "-m", help="Name of a method.")] = None,
     gaussians: GaussianCount = None,
     compression_ratio: CompressionRatio = None,
+    bpp: Bpp = None,
     quality: Quality = None,
     native: Native = False,
     iterations: Iterations = None,
@@ -65,9 +68,9 @@ def run(
         raise typer.BadParameter("give --method NAME (see `splatbench methods`)")
     if threads:
         os.environ.update(dict.fromkeys(("SPLATBENCH_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"), str(threads)))
-    from splatbench.cli.fit import fit_image, make_budget, print_evaluation, write_encoding
+    from splatbench.cli.fit import fit_image, print_evaluation, write_encoding
 
-    budget = make_budget(gaussians, compression_ratio, quality, native, iterations, seconds)
+    budget = make_budget(gaussians, compression_ratio, bpp, quality, native, iterations, seconds)
     encoded, suffix = fit_image(image, method, budget, settings or [], seed, device, live=sys.stderr.isatty())
     with tempfile.TemporaryDirectory(prefix="splatbench-") as folder:
         path = output or Path(folder, image.stem + suffix)

@@ -102,6 +102,18 @@ def test_run_one_image(invoke, photo, tmp_path):
     assert facts["bytes"] == (tmp_path / "kept.jpg").stat().st_size
 
 
+@pytest.mark.parametrize(("codec", "suffix"), [("webp", ".webp"), ("jxl", ".jxl"), ("avif", ".avif")])
+def test_a_rate_in_bytes_and_the_suffix_of_the_format(invoke, photo, tmp_path, codec, suffix):
+    code, out, _ = invoke("fit", photo, "-m", "codecs", "--set", f"codec={codec}", "--bpp", 6, "--json")
+    assert code == 0
+    file = tmp_path / f"photo{suffix}"
+    assert json.loads(out)["bytes"] == file.stat().st_size == pytest.approx(6 * 24 * 40 / 8, rel=0.1)
+    code, out, _ = invoke("evaluate", file, photo, "--metrics", "psnr", "--json")
+    assert code == 0 and json.loads(out)["metrics"]["psnr"] > 20
+    assert invoke("decode", file, "-o", "decoded.png")[0] == 0
+    assert np.abs(np.subtract(Image.open("decoded.png"), Image.open(photo), dtype=float)).mean() < 12
+
+
 def test_tables_on_the_terminal(capsys):
     from splatbench.cli.fit import print_evaluation
 
