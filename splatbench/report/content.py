@@ -18,6 +18,7 @@ from splatbench.report.labels import (
     number,
     signed,
 )
+from splatbench.report.reference import OUTCOMES
 from splatbench.report.settings import ReportSettings
 from splatbench.report.tables import Cell, Column, Table, text_cell
 from splatbench.report.verdict import Comparison, setting, tolerances_text
@@ -215,29 +216,45 @@ def _paper_row(comparison: Comparison, settings: ReportSettings) -> list[Cell]:
     verdict = comparison.verdict
     return [
         text_cell(comparison.family or comparison.paper.family),
-        text_cell(setting(comparison), hint=comparison.paper.note),
+        text_cell(
+            setting(comparison), hint="; ".join(filter(None, [", ".join(comparison.images), comparison.paper.note]))
+        ),
         text_cell(heading(name)),
-        Cell(_printed(comparison) + marks, comparison.value, "paper"),
+        Cell(_printed(comparison) + marks, comparison.value or comparison.paper.outcome, "paper"),
         *(
             Cell(number(comparison.ours(c), name, settings.decimals), comparison.ours(c))
             for c in ("published", "corrected", "ours")
         ),
-        Cell(signed(comparison.deviation, name, settings.decimals), comparison.deviation, hint=_basis(comparison)),
+        Cell(
+            signed(comparison.deviation, name, settings.decimals),
+            comparison.deviation,
+            hint=_basis(comparison, settings),
+        ),
         text_cell(verdict.kind, kind=slug(verdict.kind)),
         text_cell(verdict.reason),
     ]
 
 
 def _printed(comparison: Comparison) -> str:
-    """The paper's value with as many digits as the paper prints."""
+    """The paper's value with as many digits as the paper prints, or its word."""
+    if comparison.value is None:
+        return OUTCOMES[comparison.paper.outcome] if comparison.paper.outcome else MISSING
     digits = comparison.table.decimals.get(comparison.metric)
     if digits is None:
         return f"{comparison.value:,.10g}".replace(",", "\u202f")
     return number(comparison.value, comparison.metric, {comparison.metric: digits})
 
 
-def _basis(comparison: Comparison) -> str:
-    return f"of the column “{COLUMN_TITLES[comparison.basis]}”" if comparison.basis else ""
+def _basis(comparison: Comparison, settings: ReportSettings) -> str:
+    if comparison.basis is None:
+        return ""
+    text = f"of the column “{COLUMN_TITLES[comparison.basis]}”"
+    if len(comparison.images) < 2:
+        return text
+    ours, paper = comparison.rows[comparison.basis].values[comparison.metric], comparison.paper.images
+    deviations = {name: ours[name] - paper[name][comparison.metric] for name in comparison.images}
+    image = max(deviations, key=lambda name: abs(deviations[name]))
+    return f"{text}; largest of one image: {signed(deviations[image], comparison.metric, settings.decimals)} ({image})"
 
 
 def _paper_notes(comparisons: Sequence[Comparison]) -> list[str]:
@@ -250,9 +267,23 @@ def _paper_notes(comparisons: Sequence[Comparison]) -> list[str]:
             "Deviation and verdict are of the as-published column where it was run, else of the corrected one. "
             f"Reproduced means within: {tolerances_text(c.metric for c in comparisons)}."
         )
-    notes += list(dict.fromkeys(f"{c.paper.family}: {c.paper.note}" for c in comparisons if c.paper.note))
+    notes += _row_notes(comparisons)
     if any(not c.confirmed for c in comparisons):
         notes.append("* The transcription of this value is unconfirmed.")
     if any(c.paper.second_hand for c in comparisons):
         notes.append("† Not reported by the method's own authors.")
     return notes
+
+
+def _row_notes(comparisons: Sequence[Comparison]) -> list[str]:
+    """Notes on the paper's rows, each once; those that the column "Why" has are left out."""
+    shown: dict[str, dict[str, dict[str, None]]] = {}  # family -> note -> labels of the rows
+    for comparison in comparisons:
+        note = "" if comparison.verdict.kind == "only here" else comparison.paper.note
+        shown.setdefault(comparison.paper.family, {}).setdefault(note, {})[comparison.paper.label] = None
+    return [
+        f"{family}: {note}" if len(notes) == 1 else f"{family} ({', '.join(labels)}): {note}"
+        for family, notes in shown.items()
+        for note, labels in notes.items()
+        if note
+    ]

@@ -86,7 +86,7 @@ def render_page(page: Page) -> str:
 
 def verdict_counts(comparisons: Sequence[Comparison]) -> dict[VerdictKind, int]:
     """Verdicts on the values of methods that the experiment runs, best first; kinds without any are left out."""
-    kinds: tuple[VerdictKind, ...] = ("reproduced", "better", "worse", "not comparable", "not run")
+    kinds: tuple[VerdictKind, ...] = ("reproduced", "better", "worse", "only here", "not comparable", "not run")
     found = Counter(comparison.verdict.kind for comparison in comparisons if comparison.family)
     return {kind: found[kind] for kind in kinds if found[kind]}
 

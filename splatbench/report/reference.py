@@ -9,12 +9,18 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-#: How sure the transcription is. printed: read in the paper's table; second_hand: in a published summary of the paper;
-#: figure: read off a plot (about +-0.1 dB); unconfirmed: from memory or of unclear setting.
-Confidence = Literal["printed", "second_hand", "figure", "unconfirmed"]
+#: How sure the transcription is. printed: read in the paper's table; logs: in run logs that the authors published;
+#: second_hand: in a published summary of the paper; figure: read off a plot (about +-0.1 dB); unconfirmed: from memory
+#: or of unclear setting.
+Confidence = Literal["printed", "logs", "second_hand", "figure", "unconfirmed"]
+
+#: What a paper prints in place of numbers, as its table has it.
+OUTCOMES = {"fail": "Fail", "oom": "OOM"}
 
 #: Columns of the papers that have no counterpart among our metrics; kept for completeness, never compared.
-Extra = Literal["render_fps", "gpu_memory_mib", "parameters"]
+Extra = Literal[
+    "render_fps", "render_ms", "iterations_per_second", "gpu_memory_mib", "gpu_memory_gb", "parameters", "best_psnr"
+]
 
 #: Values outside these are typing errors.
 PLAUSIBLE = {
@@ -43,16 +49,19 @@ class ReferenceRow(_Strict):
     """One row of a paper's table.
 
     Attributes:
-        family: the method's name as the paper has it.
+        family: the method's name as the paper has it, abbreviations in full.
         n: Gaussians as printed ("28k" is 28000), or compression_ratio.
         iterations: fitting steps; 0 for a method that fits nothing per image; None where the paper does not say.
         variant: settings that make it this variant of the method (`quantise: false`): a run with other values is
             another thing and never stands in this row.
         protocol: settings that a comparable run shares (`qat_iterations: 300`): other values are "not comparable".
         metrics: by the names of `splatbench.metrics`; a rate by formula is `nominal_bpp`.
+        outcome: the word that the paper prints instead of numbers; `note` says what is known of its cause.
+        images: the values behind the means, by the images' names in our data set; perhaps of some images only.
         seconds: encoding (fitting or network) time as printed, on the paper's hardware.
         unconfirmed: columns of this row that are less sure than `confidence` says.
         second_hand: the authors of another paper ran this method.
+        incomparable: why no run of ours can have this row's setting, whatever its own settings are.
     """
 
     family: str
@@ -61,12 +70,15 @@ class ReferenceRow(_Strict):
     iterations: int | None = Field(default=None, ge=0)
     variant: dict[str, Any] = Field(default_factory=dict)
     protocol: dict[str, Any] = Field(default_factory=dict)
-    metrics: dict[str, float]
+    metrics: dict[str, float] = Field(default_factory=dict)
+    outcome: Literal["fail", "oom"] | None = None
+    images: dict[str, dict[str, float]] = Field(default_factory=dict)
     seconds: float | None = Field(default=None, gt=0)
     extra: dict[Extra, float] = Field(default_factory=dict)
     confidence: Confidence
     unconfirmed: list[str] = Field(default_factory=list)
     second_hand: bool = False
+    incomparable: str = ""
     note: str = ""
 
     @field_validator("metrics")
@@ -84,6 +96,18 @@ class ReferenceRow(_Strict):
         return metrics
 
     @model_validator(mode="after")
+    def _numbers_or_a_word(self) -> ReferenceRow:
+        if bool(self.metrics) == bool(self.outcome):
+            raise ValueError("give either metrics or the outcome that the paper prints instead")
+        if self.outcome and not self.note:
+            raise ValueError(f"outcome {self.outcome}: the note must say what is known of its cause")
+        for name, values in self.images.items():
+            self._plausible(values)
+            if values.keys() != self.metrics.keys():
+                raise ValueError(f"image {name} must have the metrics of the row: {', '.join(self.metrics)}")
+        return self
+
+    @model_validator(mode="after")
     def _names_exist(self) -> ReferenceRow:
         if self.n is not None and self.compression_ratio is not None:
             raise ValueError("give n or compression_ratio, not both")
@@ -98,7 +122,10 @@ class ReferenceRow(_Strict):
 
         if self.n is not None:
             return f"N = {count(self.n)}"
-        return f"CR {self.compression_ratio:g}" if self.compression_ratio else "N not stated"
+        if self.compression_ratio is not None:
+            return f"CR {self.compression_ratio:g}"
+        rate = self.metrics.get("nominal_bpp")
+        return "N not stated" if rate is None else f"{rate:g} bit/pixel (nominal)"
 
 
 class ReferenceTable(_Strict):
@@ -122,6 +149,23 @@ class ReferenceTable(_Strict):
     decimals: dict[str, int] = Field(default_factory=dict)
     protocol: list[str] = Field(default_factory=list)
     rows: list[ReferenceRow] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _means_are_of_the_images(self) -> ReferenceTable:
+        """Both are rounded to the printed digits, so a mean may be off by one unit of the last."""
+        for row in self.rows:
+            if len(row.images) > self.images:
+                raise ValueError(f"{row.family}, {row.label}: {len(row.images)} images in a table of {self.images}")
+            for name, mean in row.metrics.items() if row.images else ():
+                found = sum(values[name] for values in row.images.values()) / len(row.images)
+                if abs(found - mean) > 10.0 ** -self.decimals.get(name, 2) + 1e-9:
+                    raise ValueError(f"{row.family}, {row.label}: the images' mean {name} is {found:.4f}, not {mean}")
+        return self
+
+    @property
+    def metrics(self) -> list[str]:
+        """What the table prints, in its order: also what a row without numbers would have."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.metrics))
 
 
 class Source(_Strict):
@@ -173,12 +217,17 @@ def load_reference(name: str) -> Reference:
 
 
 def read_reference(path: Path) -> Reference:
-    """A reference file by path; raises ReferenceFileError naming file and key."""
+    """A reference file by path; keys that begin with `x-` only hold what its rows share (YAML anchors).
+
+    Raises:
+        ReferenceFileError: names file and key.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Reference.model_validate({"name": path.stem, **content})
+        known = {key: value for key, value in dict(content).items() if not str(key).startswith("x-")}
+        return Reference.model_validate({"name": path.stem, **known})
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
         raise ReferenceFileError("\n".join(f"{path}: {problem}" for problem in problems)) from None
-    except (OSError, yaml.YAMLError, TypeError) as error:
+    except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
         raise ReferenceFileError(f"cannot read {path}: {error}") from None

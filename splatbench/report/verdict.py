@@ -9,10 +9,11 @@ from typing import Literal
 from splatbench.metrics import RATES, REGISTRY
 from splatbench.report.aggregate import Row, snapshot_label
 from splatbench.report.labels import count, heading, target_label
-from splatbench.report.reference import Reference, ReferenceRow, ReferenceTable
+from splatbench.report.reference import OUTCOMES, Reference, ReferenceRow, ReferenceTable
 from splatbench.report.settings import TableSettings
 
-VerdictKind = Literal["reproduced", "better", "worse", "not comparable", "not run"]
+#: "only here": the paper prints a word ("Fail", "OOM") where we have a number.
+VerdictKind = Literal["reproduced", "better", "worse", "only here", "not comparable", "not run"]
 
 #: Largest |ours - paper| that still counts as reproduced, in the metric's unit. The papers print two decimals of PSNR
 #: and three of the others; implementations and machines differ by a few hundredths of a dB with everything else equal.
@@ -53,9 +54,11 @@ class Comparison:
 
     Attributes:
         family: ours; empty where the experiment has no such method.
+        value: None where the paper prints an outcome instead.
         rows: our column ("published", "corrected", "ours") -> the row it is taken from.
         basis: the column that deviation and verdict are of.
         deviation: ours minus the paper's, in the metric's unit.
+        images: where the paper gives values image by image: those that our row has, too. Both means are over these.
     """
 
     reference: Reference
@@ -63,25 +66,40 @@ class Comparison:
     paper: ReferenceRow
     family: str
     metric: str
-    value: float
+    value: float | None
     rows: dict[str, Row]
     basis: str | None
     deviation: float | None
     verdict: Verdict
+    images: tuple[str, ...] = ()
 
     def ours(self, column: str) -> float | None:
-        """Our mean of the metric in one of our columns."""
-        row = self.rows.get(column)
-        return None if row is None else row.means.get(_our_column(self.metric))
+        """Our mean of the metric in one of our columns; None where it lacks one of the images compared."""
+        return _our_mean(self.rows[column], self.metric, self.images) if column in self.rows else None
 
     @property
     def confirmed(self) -> bool:
         """Whether the transcription of the paper's value is beyond doubt."""
-        return self.paper.confidence in ("printed", "second_hand") and self.metric not in self.paper.unconfirmed
+        return self.paper.confidence in ("printed", "logs", "second_hand") and self.metric not in self.paper.unconfirmed
 
 
 def _our_column(metric: str) -> str:
     return "encode_seconds" if metric == "seconds" else metric
+
+
+def _our_mean(row: Row, metric: str, images: Sequence[str]) -> float | None:
+    """Over some images, or over all that the row has."""
+    if not images:
+        return row.means.get(_our_column(metric))
+    values = row.values.get(_our_column(metric), {})
+    return sum(values[name] for name in images) / len(images) if values.keys() >= set(images) else None
+
+
+def _paper_mean(paper: ReferenceRow, metric: str, images: Sequence[str]) -> float | None:
+    """Over some images where the paper gives them, else as printed."""
+    if metric in paper.metrics and 0 < len(images) < len(paper.images):
+        return sum(paper.images[name][metric] for name in images) / len(images)
+    return paper.seconds if metric == "seconds" else paper.metrics.get(metric)
 
 
 def judge(metric: str, paper: float, ours: float, obstacles: Sequence[str] = ()) -> Verdict:
@@ -107,9 +125,9 @@ def is_variant(family: str, paper_family: str, families: dict[str, str]) -> bool
     return family == paper_family or family.startswith(f"{paper_family} (")
 
 
-def obstacles(paper: ReferenceRow, table: ReferenceTable, row: Row) -> list[str]:
+def obstacles(paper: ReferenceRow, row: Row) -> list[str]:
     """Differences of setting between a paper's row and ours, as sentences."""
-    found = []
+    found = [paper.incomparable] if paper.incomparable else []
     if not _same_budget(paper, row):
         found.append(f"{_count_text(row)} here, {paper.label} in the paper")
     if paper.iterations is not None and row.iterations != paper.iterations:
@@ -118,9 +136,12 @@ def obstacles(paper: ReferenceRow, table: ReferenceTable, row: Row) -> list[str]
     for name, value in paper.protocol.items():
         if name in row.record.config and row.record.config[name] != value:
             found.append(f"{name} {row.record.config[name]} here, {value} in the paper")
-    if len(row.images) != table.images:
-        found.append(f"{len(row.images)} of the paper's {table.images} images")
     return found
+
+
+def _shared_images(paper: ReferenceRow, row: Row, metric: str) -> tuple[str, ...]:
+    """Images of which both have the metric, where the paper gives it image by image."""
+    return tuple(name for name in row.values.get(metric, ()) if metric in paper.images.get(name, ()))
 
 
 def _same_budget(paper: ReferenceRow, row: Row) -> bool:
@@ -147,7 +168,7 @@ def compare(reference: Reference, rows: Iterable[Row], settings: TableSettings |
             if ours:
                 for family in dict.fromkeys(row.record.family for row in ours):
                     best = _best(paper, table, [row for row in ours if row.record.family == family])
-                    result += [_compare_value(reference, table, paper, family, m, best) for m in _columns(paper)]
+                    result += [_compare_value(reference, table, paper, family, m, best) for m in _columns(table, paper)]
             else:
                 reason = (
                     "this experiment has no such method"
@@ -156,8 +177,8 @@ def compare(reference: Reference, rows: Iterable[Row], settings: TableSettings |
                 )
                 verdict = Verdict("not run", reason)
                 result += [
-                    Comparison(reference, table, paper, "", m, v, {}, None, None, verdict)
-                    for m, v in _columns(paper).items()
+                    Comparison(reference, table, paper, "", m, _paper_mean(paper, m, ()), {}, None, None, verdict)
+                    for m in _columns(table, paper)
                 ]
     return result
 
@@ -168,8 +189,9 @@ def _fits(paper: ReferenceRow, row: Row) -> bool:
     return all(name not in config or config[name] == value for name, value in paper.variant.items())
 
 
-def _columns(paper: ReferenceRow) -> dict[str, float]:
-    return {**paper.metrics, **({"seconds": paper.seconds} if paper.seconds is not None else {})}
+def _columns(table: ReferenceTable, paper: ReferenceRow) -> list[str]:
+    """What a row of the paper gives, or would give if it did not print an outcome."""
+    return [*(paper.metrics or table.metrics), *(["seconds"] if paper.seconds is not None else [])]
 
 
 def _best(paper: ReferenceRow, table: ReferenceTable, rows: list[Row]) -> dict[str, Row]:
@@ -178,40 +200,52 @@ def _best(paper: ReferenceRow, table: ReferenceTable, rows: list[Row]) -> dict[s
     for column in _COLUMN_ORDER:
         candidates = [r for r in rows if r.record.column == column and _same_budget(paper, r)]
         if candidates:
-            best[column] = min(candidates, key=lambda r: (not r.images, len(obstacles(paper, table, r))))
+            best[column] = min(
+                candidates, key=lambda r: (not r.images, len(obstacles(paper, r)), abs(len(r.images) - table.images))
+            )
     return best
 
 
 def _compare_value(
     reference: Reference, table: ReferenceTable, paper: ReferenceRow, family: str, metric: str, rows: dict[str, Row]
 ) -> Comparison:
-    value = _columns(paper)[metric]
     basis = next((column for column in _COLUMN_ORDER if column in rows), None)
+    images = _shared_images(paper, rows[basis], metric) if basis is not None else ()
+    value = _paper_mean(paper, metric, images)
+    deviation = None
     if basis is None:
         verdict = Verdict("not run", f"this experiment has no budget of {paper.label} for this method")
-        return Comparison(reference, table, paper, family, metric, value, rows, None, None, verdict)
-    row = rows[basis]
-    ours = row.means.get(_our_column(metric))
-    if ours is None:
-        return Comparison(
-            reference,
-            table,
-            paper,
-            family,
-            metric,
-            value,
-            rows,
-            basis,
-            None,
-            Verdict("not run", _why_missing(row, metric)),
-        )
-    differences = obstacles(paper, table, row)
+    elif (ours := _our_mean(rows[basis], metric, images)) is None:
+        verdict = Verdict("not run", _why_missing(rows[basis], metric))
+    else:
+        differences = _differences(table, paper, rows[basis], metric, images)
+        if value is None:
+            verdict = Verdict("only here", "; ".join([f"the paper: {outcome_text(paper)}", *differences]))
+        else:
+            deviation = ours - value
+            verdict = judge(metric, value, ours, differences)
+    return Comparison(reference, table, paper, family, metric, value, rows, basis, deviation, verdict, images)
+
+
+def outcome_text(paper: ReferenceRow) -> str:
+    """The word that a row of the paper has instead of numbers, with its cause."""
+    return f"{OUTCOMES[paper.outcome]} ({paper.note})" if paper.outcome else ""
+
+
+def _differences(table: ReferenceTable, paper: ReferenceRow, row: Row, metric: str, images: Sequence[str]) -> list[str]:
+    """`obstacles`, and what the two means are over where it is not the same images."""
+    found = obstacles(paper, row)
     if metric == "seconds":
-        differences = [_hardware(table, row), *differences]
-    elif row.counts.get(metric, 0) < len(row.images):
-        differences.append(f"measured on {row.counts.get(metric, 0)} of {len(row.images)} images")
-    verdict = judge(metric, value, ours, differences)
-    return Comparison(reference, table, paper, family, metric, value, rows, basis, ours - value, verdict)
+        found.insert(0, _hardware(table, row))
+    if images:
+        return found
+    if len(row.images) > table.images:
+        found.append(f"{len(row.images)} images here, {table.images} in the paper")
+    elif len(row.images) < table.images:
+        found.append(f"{len(row.images)} of the paper's {table.images} images")
+    if metric != "seconds" and row.counts.get(metric, 0) < len(row.images):
+        found.append(f"measured on {row.counts.get(metric, 0)} of {len(row.images)} images")
+    return found
 
 
 def _hardware(table: ReferenceTable, row: Row) -> str:
@@ -231,10 +265,11 @@ def _why_missing(row: Row, metric: str) -> str:
 
 
 def setting(comparison: Comparison) -> str:
-    """N and iterations of the paper's row, as text."""
-    paper = comparison.paper
+    """N, iterations and images of the paper's row, as text."""
+    paper, total = comparison.paper, comparison.table.images
     steps = "" if paper.iterations is None else f", {snapshot_label(str(paper.iterations))}"
-    return paper.label + steps
+    some = f", {len(comparison.images)} of {total} images" if 0 < len(comparison.images) < total else ""
+    return paper.label + steps + some
 
 
 def tolerances_text(metrics: Iterable[str]) -> str:

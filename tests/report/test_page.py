@@ -199,6 +199,58 @@ def test_paper_values_have_the_paper_s_digits_and_marks(experiment_records: list
     assert any("Not reported by the method's own authors" in note for note in table.notes)
 
 
+def test_a_word_of_the_paper_is_shown_as_its_own_with_the_cause(record: Make, tmp_path: Path) -> None:
+    """Fail and OOM stand in the paper's column, our number in ours, and the data say which is which."""
+    rs = {"entry": "rs", "family": "GaussianImage (RS)", "config": {"variant": "rs"}, "dataset": "div8k"}
+    names = [f"{i:04d}" for i in range(16)]
+    records = [
+        record(image=name, budget={"compression_ratio": ratio, "iterations": 50000}, n_actual=9,
+               metrics={"psnr": 20.0}, **rs)
+        for ratio in (200, 500) for name in names
+    ]  # fmt: skip
+    settings = ReportSettings.model_validate({"tables": [{"reference": "smartsplat_table1_div8k"}]})
+    (table,) = make_content(records, settings).papers
+    keys = [column.key for column in table.columns]
+    shown = {(row[1].text, row[2].text): dict(zip(keys, row, strict=True)) for row in table.rows}
+    row = shown["CR 500, 50\u202f000 iterations", "PSNR [dB] ↑"]
+    assert (row["paper"].text, row["paper"].value, row["published"].text) == ("Fail†", "fail", "20.00")
+    assert (row["deviation"].value, row["verdict"].text) == (None, "only here")
+    assert "the paper: Fail (its table was too small" in row["reason"].text
+    assert "docs/corrections.md" in row["reason"].text
+    assert shown["CR 200, 50\u202f000 iterations", "PSNR [dB] ↑"]["paper"].text == "23.45†"
+    made = build(records, settings, tmp_path)
+    text = " ".join("".join(parse(made.page).text).split())
+    assert "1 only here" in text and "OOM" in text  # the legend; no value of ours is a word
+    csv = (tmp_path / "tables" / "paper-smartsplat-table1-div8k-table-1.csv").read_text()
+    assert "fail" in csv and ",20.0," in csv
+
+
+def test_values_of_some_images_are_marked_and_the_largest_deviation_is_named(record: Make) -> None:
+    config = {"entry": "smartsplat", "family": "SmartSplat", "config": {}, "dataset": "div8k", "n_actual": 9}
+    budget = {"compression_ratio": 500, "iterations": 50000}
+    records = [record(image=n, budget=budget, metrics={"psnr": v}, **config) for n, v in (("0138", 41.3), ("1404", 33))]
+    settings = ReportSettings.model_validate({"tables": [{"reference": "smartsplat_logs_div8k"}]})
+    (table,) = make_content(records, settings).papers
+    keys = [column.key for column in table.columns]
+    row = dict(zip(keys, table.rows[0], strict=True))
+    assert (row["setting"].text, row["paper"].text) == ("CR 500, 50\u202f000 iterations, 2 of 16 images", "36.11")
+    assert "0138, 1404" in row["setting"].hint
+    assert row["deviation"].hint == "of the column “as published”; largest of one image: +2.03 (1404)"
+    assert any(note.startswith("SmartSplat: The best PSNR during training averages 23.86 dB") for note in table.notes)
+
+
+def test_notes_on_some_rows_of_a_method_say_on_which(record: Make) -> None:
+    config = {"entry": "smartsplat", "family": "SmartSplat", "config": {}, "dataset": "div8k", "n_actual": 9}
+    records = [
+        record(image=f"{i:04d}", budget={"compression_ratio": ratio}, metrics={"psnr": 25.0}, **config)
+        for ratio in (200, 500)
+        for i in range(16)
+    ]
+    settings = ReportSettings.model_validate({"tables": [{"reference": "smartsplat_table1_div8k"}]})
+    (table,) = make_content(records, settings).papers
+    assert "SmartSplat (CR 200): The authors' logs average 25.74 dB." in table.notes
+
+
 def test_no_records_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="run the experiment first"):
         build([], ReportSettings(), tmp_path)

@@ -10,7 +10,7 @@ from splatbench.record import Provenance, Record
 from splatbench.report.aggregate import summarise
 from splatbench.report.reference import Reference
 from splatbench.report.settings import TableSettings
-from splatbench.report.verdict import TOLERANCES, Comparison, compare, is_variant, judge
+from splatbench.report.verdict import TOLERANCES, Comparison, compare, is_variant, judge, setting
 
 Make = Callable[..., Record]
 
@@ -172,6 +172,124 @@ def test_methods_and_data_sets_that_are_not_here(record: Make, paper: Reference)
 def test_controls_are_never_taken_for_the_paper_s_method(record: Make, paper: Reference) -> None:
     comparisons = compare(paper, summarise(ours(record, column="control")))
     assert all(c.basis is None for c in comparisons)
+
+
+# -- words in place of numbers, and values image by image --------------------------------------------------------------
+
+RATIOS = {
+    "name": "ratios",
+    "title": "Ratios",
+    "source": PAPER["source"],
+    "tables": [
+        {
+            "table": "Table 1",
+            "dataset": "kodak",
+            "images": 3,
+            "decimals": {"psnr": 2},
+            "rows": [
+                {
+                    "family": "GaussianImage",
+                    "compression_ratio": 50,
+                    "iterations": 50000,
+                    "metrics": {"psnr": 30.0},
+                    "seconds": 12.0,
+                    "images": {"0": {"psnr": 25.0}, "1": {"psnr": 30.0}, "2": {"psnr": 35.0}},
+                    "confidence": "logs",
+                },
+                {
+                    "family": "GaussianImage",
+                    "compression_ratio": 500,
+                    "iterations": 50000,
+                    "outcome": "fail",
+                    "note": "its table was too small",
+                    "confidence": "printed",
+                },
+                {
+                    "family": "GaussianImage",
+                    "compression_ratio": 1000,
+                    "metrics": {"psnr": 20.0},
+                    "incomparable": "the mean mixes two losses",
+                    "confidence": "printed",
+                },
+            ],
+        }
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def ratios() -> Reference:
+    return Reference.model_validate(RATIOS)
+
+
+def at_ratio(
+    record: Make, ratio: float, psnr: tuple[float, ...] = (24.9, 30.1, 35.3), **changes: object
+) -> list[Record]:
+    budget = {"compression_ratio": ratio, "iterations": 50000}
+    values = {"budget": budget, "n_actual": 3370, **changes}
+    return [record(image=f"{i}", **{"metrics": {"psnr": value}, **values}) for i, value in enumerate(psnr)]
+
+
+def at(comparisons: list[Comparison], ratio: float, metric: str = "psnr") -> Comparison:
+    (found,) = [c for c in comparisons if c.paper.compression_ratio == ratio and c.metric == metric]
+    return found
+
+
+def test_rows_are_matched_by_compression_ratio(record: Make, ratios: Reference) -> None:
+    comparisons = compare(ratios, summarise(at_ratio(record, 50)))
+    found = at(comparisons, 50)
+    assert (found.verdict.kind, found.deviation) == ("reproduced", pytest.approx(0.1))
+    assert str(at(comparisons, 500).verdict) == "not run: this experiment has no budget of CR 500 for this method"
+
+
+def test_a_word_stands_beside_our_value_and_never_in_our_columns(record: Make, ratios: Reference) -> None:
+    found = at(compare(ratios, summarise(at_ratio(record, 500))), 500)
+    assert (found.value, found.deviation, found.ours("published")) == (None, None, pytest.approx(30.1))
+    assert str(found.verdict) == "only here: the paper: Fail (its table was too small)"
+
+
+def test_a_word_does_not_hide_other_settings(record: Make, ratios: Reference) -> None:
+    short = at_ratio(record, 500, budget={"compression_ratio": 500, "iterations": 2000})
+    found = at(compare(ratios, summarise(short)), 500)
+    assert found.verdict.kind == "only here"
+    assert found.verdict.reason.endswith("; 2\u202f000 iterations here, 50\u202f000 in the paper")
+
+
+def test_our_own_failures_are_ours_whatever_the_paper_prints(record: Make, ratios: Reference) -> None:
+    failed = at_ratio(record, 500, status="out_of_memory", reason="killed at 4 GiB", metrics={}, n_actual=None)
+    found = at(compare(ratios, summarise(failed)), 500)
+    assert (found.ours("published"), str(found.verdict)) == (None, "not run: out_of_memory: killed at 4 GiB")
+    nothing = compare(ratios, summarise(ours(record)))
+    assert at(nothing, 500).ours("published") is None and at(nothing, 500).verdict.kind == "not run"
+
+
+def test_some_images_are_compared_with_the_paper_s_values_of_these(record: Make, ratios: Reference) -> None:
+    found = at(compare(ratios, summarise(at_ratio(record, 50, (24.9, 30.1)))), 50)
+    assert (found.images, found.value) == (("0", "1"), pytest.approx(27.5))
+    assert (found.verdict.kind, found.deviation) == ("reproduced", pytest.approx(0.0, abs=1e-9))
+    assert setting(found) == "CR 50, 50\u202f000 iterations, 2 of 3 images"
+    seconds = at(compare(ratios, summarise(at_ratio(record, 50, (24.9, 30.1)))), 50, "seconds")
+    assert seconds.images == () and "2 of the paper's 3 images" in seconds.verdict.reason
+
+
+def test_images_that_the_paper_lacks_are_left_out(record: Make, ratios: Reference) -> None:
+    found = at(compare(ratios, summarise(at_ratio(record, 50, (24.9, 30.1, 35.3, 99.0)))), 50)
+    assert (found.images, found.ours("published")) == (("0", "1", "2"), pytest.approx(30.1))
+    assert (found.value, found.verdict.kind) == (30.0, "reproduced")
+    more = at(compare(ratios, summarise(at_ratio(record, 1000, (20.0,) * 4))), 1000)
+    assert more.verdict.reason == "the mean mixes two losses; 4 images here, 3 in the paper"
+
+
+def test_our_other_column_is_shown_only_where_it_has_the_same_images(record: Make, ratios: Reference) -> None:
+    records = [*at_ratio(record, 50), *at_ratio(record, 50, (25.9, 31.1), entry="fixed", column="corrected")]
+    found = at(compare(ratios, summarise(records)), 50)
+    assert (found.basis, found.ours("published"), found.ours("corrected")) == ("published", pytest.approx(30.1), None)
+
+
+def test_what_compares_with_nothing_has_no_verdict(record: Make, ratios: Reference) -> None:
+    found = at(compare(ratios, summarise(at_ratio(record, 1000, (20.0, 20.0, 20.0)))), 1000)
+    assert str(found.verdict) == "not comparable: the mean mixes two losses"
+    assert found.deviation == pytest.approx(0.0)
 
 
 def test_families() -> None:
