@@ -195,15 +195,22 @@ def _columns(table: ReferenceTable, paper: ReferenceRow) -> list[str]:
 
 
 def _best(paper: ReferenceRow, table: ReferenceTable, rows: list[Row]) -> dict[str, Row]:
-    """Per column of ours the row with the same budget and the fewest differences; none where no budget is the same."""
+    """Per column of ours the row with the same budget and the fewest differences; none where no budget is the same.
+
+    Of equals the final one: the snapshot of a stage ("fit", before quantisation) has the same settings.
+    """
     best: dict[str, Row] = {}
     for column in _COLUMN_ORDER:
         candidates = [r for r in rows if r.record.column == column and _same_budget(paper, r)]
         if candidates:
-            best[column] = min(
-                candidates, key=lambda r: (not r.images, len(obstacles(paper, r)), abs(len(r.images) - table.images))
-            )
+            best[column] = min(candidates, key=lambda r: _distance(paper, table, r))
     return best
+
+
+def _distance(paper: ReferenceRow, table: ReferenceTable, row: Row) -> tuple[bool, int, int, bool]:
+    """Sorts rows of the same budget: the nearest to the paper's setting first."""
+    images = abs(len(row.images) - table.images)
+    return not row.images, len(obstacles(paper, row)), images, row.record.snapshot != "final"
 
 
 def _compare_value(

@@ -115,6 +115,19 @@ def test_other_settings_are_not_comparable_and_say_why(
     assert comparison.deviation == pytest.approx(0.0)
 
 
+def test_a_stage_s_snapshot_never_stands_for_the_end(record: Make, paper: Reference) -> None:
+    """A quantised fit kept before its quantisation has the settings of the end."""
+    stage = [r.model_copy(update={"snapshot": "fit", "metrics": {"psnr": 27.9}}) for r in ours(record)]
+    assert find(compare(paper, summarise([*stage, *ours(record, 26.96)]))).deviation == pytest.approx(-0.02)
+
+
+def test_snapshots_stand_in_the_rows_of_their_iterations(record: Make, paper: Reference) -> None:
+    budget = {"gaussians": 28000, "iterations": 10000}
+    at_800 = [r.model_copy(update={"snapshot": "800"}) for r in ours(record, 26.96, budget=budget)]
+    comparison = find(compare(paper, summarise([*ours(record, 31.0, budget=budget), *at_800])))
+    assert (comparison.verdict.kind, comparison.deviation) == ("reproduced", pytest.approx(-0.02))
+
+
 def test_times_of_other_hardware_are_never_judged(record: Make, paper: Reference) -> None:
     device = Provenance(device="NVIDIA H100", gpu="NVIDIA H100")
     comparison = find(compare(paper, summarise(ours(record, encode_seconds=1.471, provenance=device))), "seconds")
