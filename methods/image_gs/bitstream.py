@@ -66,6 +66,8 @@ def encoding(model: Model, parameters: Parameters) -> Encoding:
         if (bits := model.bits[name]) < UNQUANTISED:
             grid = Grid.of(stored[name], bits)
             stored[name], step[k], offset[k] = grid.codes(stored[name]), grid.step[0], grid.offset[0]
+    if stored["means"].dtype == np.uint8:
+        stored["means"] = stored["means"].astype(np.uint16)  # which the Morton coder takes
     order = spatial_order(stored["means"])
     stored = {name: np.ascontiguousarray(value[order]) for name, value in stored.items()}
     gaussians = model.drawn(dequantise(stored, step, offset))
@@ -131,5 +133,6 @@ def _check(file: S2DFile) -> None:
                 f"attribute {name!r}: expected codes or float32 {wanted}, got {array.dtype} {array.shape}"
             )
     for name in ("step", "beta"):
-        if arrays[name].shape != (len(STORED),) or arrays[name].dtype != np.float32:
-            raise BitstreamError(f"attribute {name!r}: expected float32 [{len(STORED)}]")
+        array = arrays[name]
+        if array.shape != (len(STORED),) or array.dtype != np.float32 or not np.isfinite(array).all():
+            raise BitstreamError(f"attribute {name!r}: expected {len(STORED)} finite float32 values")

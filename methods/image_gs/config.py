@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from splatbench.gaussians import TOP_K, TOPK_EPSILON, TOPK_MIN_RESPONSE, TopkSettings
+from splatbench.losses import Objective
 
 #: Bits of a quantity that is stored as float32.
 UNQUANTISED = 32
@@ -126,7 +127,7 @@ class Config:
             raise ValueError("quantised_scale: inverse needs inverse_scale")
         if (self.start == "map") != bool(self.saliency_map):
             raise ValueError("start: map and saliency_map: FILE belong together")
-        _ = self.topk  # its own checks
+        _ = self.topk, self.objective  # their own checks
 
     @staticmethod
     def _rates() -> tuple[str, ...]:
@@ -146,6 +147,11 @@ class Config:
     def topk(self) -> TopkSettings:
         """The numbers of blend `topk`."""
         return TopkSettings(self.k, self.epsilon, self.min_response)
+
+    @property
+    def objective(self) -> Objective:
+        """The loss: of the unclamped render, SSIM with zeros beyond the picture [C]."""
+        return Objective(l1=self.l1_weight, l2=self.l2_weight, ssim=self.ssim_weight)
 
     @property
     def compat(self) -> frozenset[str]:

@@ -42,7 +42,7 @@ def fit(
         splatbench.trace.Diverged: the loss became NaN or infinite.
     """
     config = model.config
-    loss_of = PictureLoss(target(image, config.gamma, device), objective(config), topk=model.rule, compat=model.compat)
+    loss_of = PictureLoss(target(image, config.gamma, device), config.objective, topk=model.rule, compat=model.compat)
     stop = EarlyStop(config) if config.early_stop else None
     look = Look(model, image, device)
     parameters, optimiser = begin({name: value.to(device) for name, value in parameters.items()}, config)
@@ -76,10 +76,6 @@ def target(image: np.ndarray, gamma: float, device: str) -> torch.Tensor:
         return torch.from_numpy(np.array(image)).to(device)  # a copy: the caller's picture may be read-only
     powers = (np.arange(256) / 255) ** gamma
     return torch.from_numpy(powers.astype(np.float32)[image]).to(device)
-
-
-def objective(config: Config) -> Objective:
-    return Objective(l1=config.l1_weight, l2=config.l2_weight, ssim=config.ssim_weight)
 
 
 def begin(parameters: Parameters, config: Config) -> tuple[Parameters, Adam]:
