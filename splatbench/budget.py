@@ -6,6 +6,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+#: A file meets a budget in bytes if its length is off by at most this share.
+RATE_TOLERANCE = 0.02
+
 #: Bytes that SmartSplat's compression ratio assumes per Gaussian (its train.py: N = 3HW / (7 CR)).
 NOMINAL_BYTES_PER_GAUSSIAN = 7
 

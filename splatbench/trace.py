@@ -37,6 +37,7 @@ class Trace:
         self.stages: dict[str, float] = {}
         self.snapshot_seconds: dict[str, float] = {}
         self.curve: list[tuple[int, float, dict[str, float]]] = []
+        self.notes: list[str] = []
         self.steps = 0
         self._on_snapshot, self._on_step = on_snapshot, on_step
         self._synchronize, self._limit, self._interval = synchronize, seconds, interval
@@ -94,6 +95,10 @@ class Trace:
         """Adds a point (step, seconds so far, values) to the convergence curve."""
         self.curve.append((i, self.seconds, values))
 
+    def note(self, text: str) -> None:
+        """Adds a sentence about this encoding for the reader of its record."""
+        self.notes.append(text)
+
     def wants(self, name: int | str) -> bool:
         """Whether the caller asked for a snapshot of this name; making the encoding may be costly."""
         return str(name) in self.wanted
@@ -107,3 +112,20 @@ class Trace:
             self._on_snapshot(str(name), encoding)
         if running:
             self.start()
+
+    # -- work that may be thrown away -------------------------------------------------------------------------------
+    def branch(self) -> Trace:
+        """A trace for a fit that may be thrown away: it shows the same progress and its clock goes on from this one's,
+        without a limit; nobody wants its snapshots. Its stages, curve, notes and steps stay its own until `adopt`."""
+        other = Trace(on_step=self._on_step, synchronize=self._synchronize, interval=self._interval)
+        other._elapsed, other._last_report = self.seconds, self._last_report
+        other.start()
+        return other
+
+    def adopt(self, other: Trace) -> None:
+        """Takes over what a branch has recorded."""
+        for name, seconds in other.stages.items():
+            self.stages[name] = self.stages.get(name, 0.0) + seconds
+        self.curve += other.curve
+        self.notes += other.notes
+        self.steps = other.steps

@@ -22,7 +22,7 @@ LEVELS = [
     {"fitting"},
     {"codec"},
     {"method"},
-    {"metrics", "datasets", "devices", "provenance"},
+    {"metrics", "datasets", "devices", "provenance", "rate"},
     {"experiment"},
     {"runner", "report"},
     {"cli"},

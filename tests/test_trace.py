@@ -74,3 +74,35 @@ def test_stages_add_up_even_when_they_fail():
             time.sleep(0.02)
             raise RuntimeError
     assert trace.stages["fit"] >= 0.04
+
+
+def test_a_branch_goes_on_from_the_clock_and_keeps_to_itself():
+    steps = []
+    trace = Trace(snapshots=[1], on_step=lambda i, n, values: steps.append(i), interval=0.0, seconds=0.01)
+    trace.start()
+    time.sleep(0.05)
+    branch = trace.branch()
+    with branch.stage("fit"):
+        time.sleep(0.05)
+        branch.step(7, 9, loss=1.0)
+    branch.log(7, psnr=30.0)
+    branch.note("found")
+    assert not branch.wants(1) and not branch.out_of_time() and trace.out_of_time()
+    assert steps == [7] and (trace.steps, trace.stages, trace.curve, trace.notes) == (0, {}, [], [])
+    ((i, at, values),) = branch.curve
+    assert (i, values) == (7, {"psnr": 30.0}) and 0.1 <= at <= trace.seconds
+
+
+def test_what_is_adopted_adds_up():
+    trace = Trace()
+    trace.start()
+    trace.note("before")
+    for _ in range(2):
+        branch = trace.branch()
+        with branch.stage("fit"):
+            time.sleep(0.03)
+        branch.step(5, 5, loss=1.0)
+        branch.note("fitted")
+        trace.adopt(branch)
+    assert trace.steps == 5 and trace.notes == ["before", "fitted", "fitted"]
+    assert trace.stages["fit"] == pytest.approx(0.06, abs=0.02)

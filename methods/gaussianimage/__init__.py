@@ -3,7 +3,7 @@ and RS covariances; representation, and codec by quantisation-aware fitting."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from splatbench.budget import Budget
 from splatbench.codec import spatial_order
 from splatbench.gaussians import Gaussians2D
 from splatbench.method import Method, MethodError
+from splatbench.rate import Profile, fit_to_rate
 from splatbench.trace import Trace
 
 from . import bitstream
@@ -20,6 +21,14 @@ from .config import Config
 from .fit import fit
 from .model import Activation, initial_parameters
 from .qat import QuantisedGaussians, QuantisedModel, fit_quantised
+
+#: Bit depths beside the configured ones that a budget in bytes may choose, for the quantised form. Ours.
+PROFILES: tuple[Profile, ...] = (
+    {"covariance_bits": 4, "codebook_size": 8},
+    {"covariance_bits": 5, "codebook_size": 16},
+    {"covariance_bits": 6, "codebook_size": 32},
+    {"covariance_bits": 8, "codebook_size": 64},
+)
 
 
 @dataclass(frozen=True)
@@ -42,26 +51,31 @@ class GaussianImage(Method):
     blend = "sum"
     devices = ("cpu",)
     on_request = ("cuda",)
-    budgets = ("gaussians", "compression_ratio", "matched_to")
+    budgets = ("gaussians", "compression_ratio", "bpp", "matched_to")
     Config = Config
     config: Config
 
     def encode(
         self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1
     ) -> PlainGaussians | QuantisedGaussians:
-        """Fits `image` (uint8 [H, W, 3]) with the budget's number of Gaussians.
+        """Fits `image` (uint8 [H, W, 3]) with the budget's number of Gaussians, or with the number, and where the
+        Gaussians are quantised the bit depths, that give a file of the budget's rate.
 
         The published code seeds once per program, so its start depends on the images before; here every image
         starts from `seed`.
 
         Raises:
-            MethodError: the budget does not fix a count.
+            MethodError: the budget fixes neither a count nor a rate that can be met.
             splatbench.trace.Diverged: the loss became NaN or infinite.
         """
+        if budget.bpp is not None:
+            return self._encode_at_rate(image, budget, trace, seed)
         height, width = image.shape[:2]
         n = budget.count(height, width)
         if n is None:
-            raise MethodError(f"{self.title} needs a Gaussian count or a compression ratio, got {budget.as_dict()}")
+            raise MethodError(
+                f"{self.title} needs a Gaussian count, a compression ratio or a bit rate, got {budget.as_dict()}"
+            )
         activation = Activation(self.config, (height, width))
         target = torch.from_numpy(np.array(image)).to(self.device)  # a copy: the caller's picture may be read-only
         with trace.stage("initialise"):
@@ -77,6 +91,20 @@ class GaussianImage(Method):
         with trace.stage("quantise"):
             model = fit_quantised(parameters, activation, target, trace, seed, QuantisedModel.codes)
         return model.codes()
+
+    def _encode_at_rate(
+        self, image: np.ndarray, budget: Budget, trace: Trace, seed: int
+    ) -> PlainGaussians | QuantisedGaussians:
+        config, iterations = self.config, budget.iterations or self.config.iterations
+
+        def fit_share(n: int, profile: Profile, share: float, trace: Trace) -> PlainGaussians | QuantisedGaussians:
+            short = replace(config, qat_iterations=max(1, round(share * config.qat_iterations)), **profile)
+            count = Budget(gaussians=n, iterations=max(1, round(share * iterations)))
+            return GaussianImage(short, self.device).encode(image, count, trace, seed)
+
+        configured = {"covariance_bits": config.covariance_bits, "codebook_size": config.codebook_size}
+        profiles = [configured, *(p for p in PROFILES if p != configured)] if config.quantise else [{}]
+        return fit_to_rate(self, image, budget, profiles, iterations, fit_share, trace)
 
     def _start(self, activation: Activation, n: int, seed: int) -> dict[str, Tensor]:
         """The random start. A sum does not care for the order, the caches do: neighbours are kept together, unless

@@ -98,6 +98,7 @@ def encode_image(
         stages.append(trace.stages)
         if repeat == 0:
             result.files = files
+            result.notes = list(trace.notes)
             result.curve = [(i, at, v) for i, at, v in trace.curve if all(map(math.isfinite, v.values()))]
         elif files[-1].data != result.files[-1].data:
             result.notes.append(f"repeat {repeat + 1} gave another file: the method is not deterministic here")
@@ -172,7 +173,9 @@ def warm_up(method: Method, budget: Budget) -> None:
         Exception: whatever the method raises for it.
     """
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    if budget.count(1000, 1000) is not None or budget.matched_to is not None:
+    # A rate may be out of reach for so small a picture, and searching for it compiles nothing else.
+    counted = budget.bpp is not None and "gaussians" in method.budgets
+    if counted or budget.count(1000, 1000) is not None or budget.matched_to is not None:
         small = Budget(gaussians=64, iterations=WARM_UP_STEPS)
     else:
         small = dataclasses.replace(budget, iterations=WARM_UP_STEPS)

@@ -1,0 +1,5 @@
+"""Budgets in bytes for methods whose number of Gaussians and bit depths are free."""
+
+from splatbench.rate.search import Fit, Profile, fit_to_rate
+
+__all__ = ["Fit", "Profile", "fit_to_rate"]
