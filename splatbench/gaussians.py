@@ -7,6 +7,7 @@ R = [[cos, -sin], [sin, cos]].
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -75,6 +76,7 @@ class Gaussians2D:
         topk: the numbers of blend `topk`; other blends do not look at them.
         gamma: what is shown is the blended picture, clamped to [0, 1], to the power 1 / gamma; with 1 it is the blended
             picture as it is, not clamped.
+        background: what is behind blend `alpha`, in all channels.
 
     Raises:
         ValueError: shapes, types or fields that do not fit together.
@@ -91,6 +93,7 @@ class Gaussians2D:
     compat: frozenset[str] = frozenset()
     topk: TopkSettings = TopkSettings()
     gamma: float = 1.0
+    background: float = 0.0
 
     def __post_init__(self) -> None:
         n = self.means.shape[0] if self.means.ndim == 2 else -1
@@ -123,6 +126,10 @@ class Gaussians2D:
             raise ValueError(f"Gaussians2D.compat: unknown {sorted(unknown)}; known: {list(COMPAT_FLAGS)}")
         if not 0 < self.gamma < float("inf"):
             raise ValueError(f"Gaussians2D.gamma: expected a positive number, got {self.gamma!r}")
+        if not math.isfinite(self.background) or (self.background and self.blend != "alpha"):
+            raise ValueError(
+                f"Gaussians2D.background: expected a finite number, 0 but for blend 'alpha'; got {self.background!r}"
+            )
         object.__setattr__(self, "compat", frozenset(self.compat))
         object.__setattr__(self, "size", (int(height), int(width)))
 

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -21,8 +21,12 @@ from splatbench.budget import Budget
 from splatbench.gaussians import Blend, Gaussians2D
 from splatbench.trace import Trace
 
-#: What a decoder returns: Gaussians, or for pixel codecs (controls) the picture itself, uint8 [H, W, 3].
-Decoded = Gaussians2D | np.ndarray
+if TYPE_CHECKING:
+    from splatbench.render import LayeredPicture
+
+#: What a decoder returns: Gaussians, a picture made of several sets of them, or for pixel codecs (controls) the picture
+#: itself, uint8 [H, W, 3].
+Decoded: TypeAlias = "Gaussians2D | LayeredPicture | np.ndarray"
 
 
 class MethodError(ValueError):

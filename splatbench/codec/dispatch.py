@@ -41,8 +41,8 @@ def _topk(file: S2DFile) -> TopkSettings:
 
 
 def gaussians_from_arrays(file: S2DFile, arrays: Mapping[str, np.ndarray]) -> Gaussians2D:
-    """Gaussians2D of a file's header (size, blend, compat flags, `topk_meta`, `gamma`) and of float32 arrays by field
-    name.
+    """Gaussians2D of a file's header (size, blend, compat flags, `topk_meta`, `gamma`, `background`) and of float32
+    arrays by field name.
 
     Raises:
         BitstreamError: a field that is missing, unknown, of the wrong shape or type, or holds values that are NaN,
@@ -65,7 +65,10 @@ def gaussians_from_arrays(file: S2DFile, arrays: Mapping[str, np.ndarray]) -> Ga
         raise BitstreamError("opacities must be in [0, 1]")
     tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()}
     try:
-        shown: dict[str, Any] = {"topk": _topk(file), "gamma": float(file.meta.get("gamma", 1.0))}
+        numbers: dict[str, Any] = {
+            name: float(file.meta[name]) for name in ("gamma", "background") if name in file.meta
+        }
+        shown: dict[str, Any] = {"topk": _topk(file), **numbers}
         return Gaussians2D(size=file.size, blend=file.blend, compat=file.compat, **shown, **tensors)  # type: ignore[arg-type]
     except (ValueError, TypeError) as error:
         raise BitstreamError(f"the attributes do not make Gaussians: {error}") from error

@@ -87,7 +87,7 @@ def _scatter(i, r, floats, ints, s_lo, s_hi, row0, tile):
 
 
 @part(_nrt=False)
-def _write_tile(tile, image, x_lo, x_hi, row0, row1, image_row0):
+def write_tile(tile, image, x_lo, x_hi, row0, row1, image_row0):
     """Cells of a tile to columns x_lo .. x_hi and rows row0 .. row1 of the image, whose first row is image_row0."""
     width = image.shape[1]
     flat = image.reshape(-1)
@@ -138,11 +138,11 @@ def _draw_tile(k, records, order, row_first, centre, work, ints, doubles, image)
         plan(floats, ints, doubles, singles, records, ids, m, s_lo, s_hi, row0, row1, 0, centre, _CUT)
         for i in range(m):
             _scatter(i, records[ids[i]], floats, ints, s_lo, s_hi, row0, tile)
-    _write_tile(tile, image, x_lo, x_hi, row0, row1, top)
+    write_tile(tile, image, x_lo, x_hi, row0, row1, top)
 
 
 @part(_nrt=False)
-def _read_gradient(t, threads, grad, cells):
+def read_cells(t, threads, grad, cells):
     """grad [H, W, 3] to strips of cells, zero outside the image."""
     height, width, _ = grad.shape
     pairs = (height + 1) // 2
@@ -271,7 +271,7 @@ def collect(
     for step in range(parts):
         part = (4 * t + step) % parts
         if take(board, 1 + part):
-            _read_gradient(part, parts, grad, cells)
+            read_cells(part, parts, grad, cells)
             finish(board, 0)
     wait(board, 0, parts)
     for step in range(threads):

@@ -275,6 +275,34 @@ def response(typingctx, t, cut):
     return f32x16(f32x16, f32x16), codegen
 
 
+# -- choosing lanes --------------------------------------------------------------------------------------------------
+def _where(comparison):
+    @intrinsic
+    def op(typingctx, x, a, b):
+        def codegen(context, builder, sig, args):
+            kept = builder.fcmp_ordered(comparison, args[1], args[2])
+            return builder.select(kept, args[0], _constant(_F32, [0.0] * LANES))
+
+        return f32x16(f32x16, f32x16, f32x16), codegen
+
+    return op
+
+
+#: x where a > b, or a >= b, else 0 (also for NaN).
+where_greater, where_at_least = _where(">"), _where(">=")
+
+
+@intrinsic
+def any_greater(typingctx, a, b):
+    """Whether a > b in any lane."""
+
+    def codegen(context, builder, sig, args):
+        lanes = builder.bitcast(builder.fcmp_ordered(">", args[0], args[1]), ir.IntType(LANES))
+        return builder.icmp_unsigned("!=", lanes, ir.Constant(ir.IntType(LANES), 0))
+
+    return types.boolean(f32x16, f32x16), codegen
+
+
 # -- sums over lanes -------------------------------------------------------------------------------------------------
 def _fold(vectors, join):
     """Halves the number of vectors until one is left, joining halves of neighbours; each of the sixteen places of the

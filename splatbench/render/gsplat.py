@@ -1,4 +1,4 @@
-"""Blend `alpha`: front-to-back compositing, through the package gsplat on a CUDA device, by the reference elsewhere."""
+"""Blend `alpha`: front-to-back compositing, own kernels on the CPU, the package gsplat on a CUDA device."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from splatbench.gaussians import MIN_WEIGHT
 
+from .alpha import composite
 from .reference import TILE, drawable
 from .reference_alpha import rasterize_alpha_reference
 
@@ -29,9 +30,10 @@ def rasterize_alpha(
 ) -> Tensor:
     """Differentiable picture of blend `alpha`; `reference_alpha` has the definition.
 
-    On a CUDA device gsplat draws, in float32 and with fast exponentials: an alpha near a threshold (1/255, 0.999, or a
-    transmittance near 1e-4) may be judged differently there. Gaussians that cannot be drawn (singular covariance, NaN
-    or infinite mean or covariance) are left out and get zero gradients.
+    Kernels of the CPU and gsplat, on a CUDA device, work in float32, gsplat with fast exponentials: an alpha near a
+    threshold (1/255, 0.999, or a transmittance near 1e-4) may be judged differently there. Elsewhere the reference
+    draws. Gaussians that cannot be drawn (singular covariance, NaN or infinite mean or covariance) are left out and get
+    zero gradients.
 
     Args:
         means: [N, 2] float32, (x, y) in pixels, from front to back; the centre of the first pixel is at (0.5, 0.5).
@@ -62,6 +64,8 @@ def rasterize_alpha(
         raise ValueError(f"size: expected (H, W) of at least 1 x 1, got {size}")
     if means.device.type == "cuda":
         return _draw(load_gsplat(), means, covariance, colors, opacities, size, background)
+    if means.device.type == "cpu":
+        return composite(means, covariance, colors, opacities, size, background)
     return rasterize_alpha_reference(means, covariance, colors, opacities, size, background).float()
 
 

@@ -30,7 +30,7 @@ _CENTRE = 0.5
 
 
 @kernel(fastmath=False)
-def _tile_range(u, radius, tiles):
+def tile_range(u, radius, tiles):
     """Tiles [first, last) that u - radius .. u + radius touches; conversions cut towards zero, as published."""
     first = min(max(np.trunc(u / TILE - radius / TILE), 0.0), float(tiles))
     last = min(max(np.trunc(u / TILE + radius / TILE + 1), 0.0), float(tiles))
@@ -48,8 +48,8 @@ def _clip(t, threads, means, covariances, height, width, out):
         radius = np.ceil(3 * math.sqrt(half + math.sqrt(max(_EIGENVALUE_FLOOR, half * half - det))))
         out[i, 0], out[i, 1], out[i, 2], out[i, 3] = 0, 0, 0, 0
         if xx > 0 and det > DEGENERATE * xx * yy and math.isfinite(ux) and math.isfinite(uy) and math.isfinite(radius):
-            x0, x1 = _tile_range(ux, radius, tiles_x)
-            y0, y1 = _tile_range(uy, radius, tiles_y)
+            x0, x1 = tile_range(ux, radius, tiles_x)
+            y0, y1 = tile_range(uy, radius, tiles_y)
             if x0 < x1 and y0 < y1:
                 out[i, 0], out[i, 1], out[i, 2], out[i, 3] = TILE * x0, TILE * x1, TILE * y0, TILE * y1
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from splatbench.gaussians import Gaussians2D
 from splatbench.method import Method, MethodError
 from splatbench.runner.progress import StepCallback
 from splatbench.trace import Diverged, Trace
+
+if TYPE_CHECKING:
+    from splatbench.render import LayeredPicture
 
 #: A warm-up ends after this many steps or seconds, whatever the method's settings say.
 WARM_UP_STEPS, WARM_UP_SECONDS = 2, 5.0
@@ -134,13 +137,13 @@ def _file(method: Method, name: str, encoding: Any, iterations: int | None, seco
     # The count is that of the file, not what the method believes.
     decoded = method.from_bytes(data)
     count = None
-    if isinstance(decoded, Gaussians2D):
+    if not isinstance(decoded, np.ndarray):
         _check_finite(decoded)
         count = len(decoded)
     return File(name, data, count, method.nominal_bits(encoding), iterations, seconds, to_bytes_seconds)
 
 
-def _check_finite(gaussians: Gaussians2D) -> None:
+def _check_finite(gaussians: Gaussians2D | LayeredPicture) -> None:
     try:
         gaussians.check_finite()
     except ValueError as error:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from splatbench.codec import decode
-from splatbench.gaussians import Gaussians2D
 from splatbench.method import Decoded
 from splatbench.metrics import evaluate, get_metric
 from splatbench.trace import Diverged
@@ -71,7 +70,7 @@ def score(
         picture = None if source is not None else to_picture(decoded)
         times.append(time.perf_counter() - begin)
     decode_seconds = statistics.median(times)
-    result = Score(len(decoded) if isinstance(decoded, Gaussians2D) else None, decode_seconds)
+    result = Score(None if isinstance(decoded, np.ndarray) else len(decoded), decode_seconds)
     if source is not None:
         begin = time.perf_counter()
         values, result.not_run = evaluate(metrics, source, reference)

@@ -91,15 +91,6 @@ def test_what_cannot_be_drawn_has_zero_gradients():
         assert not value.grad[:3].any() and value.grad[3].any()
 
 
-def test_cpu_is_the_reference(make_scene):
-    scene = make_scene(30, (20, 30), long=(2, 9), short=(2, 7))
-    values = [torch.from_numpy(v) for v in scene]
-    opacities, background = torch.linspace(0.1, 1, 30), torch.tensor([0.1, 0.5, 0.9])
-    image = rasterize_alpha(*values, opacities, scene.size, background)
-    want = rasterize_alpha_reference(*values, opacities, scene.size, background)
-    assert image.dtype == torch.float32 and torch.equal(image, want.float())
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
