@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splatbench.gaussians import Gaussians2D
+from splatbench.render import render
 
 
 def make(n=4, **changes):
@@ -90,3 +91,63 @@ def test_detach_and_move_keep_everything():
     assert list(moved.tensors()) == ["means", "scales", "angles", "colors", "opacities"]
     assert (moved.size, moved.blend, moved.compat) == (g.size, g.blend, g.compat)
     assert len(moved) == 4
+
+
+@pytest.mark.parametrize("gamma", [0.0, -1.0, math.inf, math.nan])
+def test_gamma_is_positive(gamma):
+    with pytest.raises(ValueError, match="gamma"):
+        make(gamma=gamma)
+
+
+STRETCHES = [(16, 18), (8, 18), (4, 27), (80, 9), (1, 1)]
+
+
+@pytest.mark.parametrize("form", ["scales", "cholesky"])
+@pytest.mark.parametrize("size", STRETCHES)
+def test_resized_stretches_the_plane(form, size):
+    """Means times (x, y), covariances D S D with D = diag(x, y)."""
+    torch.manual_seed(0)
+    g = make(50, scales=torch.rand(50, 2) * 5 + 0.01, angles=torch.rand(50) * 7)
+    if form == "cholesky":
+        g = make(50, means=g.means, colors=g.colors, scales=None, angles=None, cholesky=torch.randn(50, 3))
+    large = g.resized(size)
+    y, x = size[0] / 8, size[1] / 9
+    assert large.size == size
+    torch.testing.assert_close(large.means, g.means * torch.tensor([x, y]))
+    torch.testing.assert_close(large.covariance(), g.covariance() * torch.tensor([x * x, x * y, y * y]), rtol=1e-5,
+                               atol=1e-6)  # fmt: skip
+    assert torch.equal(large.colors, g.colors)
+
+
+def test_resized_keeps_thin_gaussians():
+    """A needle of 1e-4 x 100 px: its determinant would drown in the squares."""
+    g = make(1, means=torch.zeros(1, 2), scales=torch.tensor([[100.0, 1e-4]]), angles=torch.tensor([0.6]),
+             colors=torch.ones(1, 3))  # fmt: skip
+    l11, _, l22 = g.resized((16, 9)).cholesky[0].tolist()
+    assert abs(l11 * l22) == pytest.approx(100 * 1e-4 * 2, rel=1e-3)
+
+
+def test_resized_by_a_ratio():
+    g = make()
+    large = g.resized(2.0)
+    assert large.size == (16, 18) and torch.equal(large.scales, 2 * g.scales) and torch.equal(large.angles, g.angles)
+    assert g.resized(0.01).size == (1, 1)
+    assert g.resized(1.5).size == (12, 14)  # 13.5 columns become 14: the ratios differ, and axes with them
+    assert g.resized(1.5).cholesky is not None
+    for bad in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="ratio above 0"):
+            g.resized(bad)
+    with pytest.raises(ValueError, match="size"):
+        g.resized((0, 4))
+
+
+@pytest.mark.parametrize("blend", ["sum", "topk", "alpha"])
+@pytest.mark.parametrize("size", [(24, 27), (24, 45)])
+def test_a_resized_picture_shows_the_same_at_the_same_places(blend, size):
+    """At odd ratios every old pixel centre is the centre of a new pixel."""
+    torch.manual_seed(1)
+    means = torch.rand(30, 2) * torch.tensor([9.0, 8.0])
+    g = make(30, means=means, scales=torch.rand(30, 2) * 2 + 0.4, angles=torch.rand(30) * 3, colors=torch.rand(30, 3),
+             opacities=torch.rand(30) if blend == "alpha" else None, blend=blend)  # fmt: skip
+    y, x = size[0] // 8, size[1] // 9
+    torch.testing.assert_close(render(g.resized(size))[y // 2 :: y, x // 2 :: x], render(g), atol=1e-4, rtol=0)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from splatbench.cli import data, doctor, fit, methods, report, run, stages, weights
+from splatbench.cli import data, decode, doctor, fit, methods, report, run, stages, weights
 
 HELP = """Benchmark images made of 2D Gaussians.
 
@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 
 app.command("fit", rich_help_panel="One image")(fit.fit)
-app.command("decode", rich_help_panel="One image")(fit.decode)
+app.command("decode", rich_help_panel="One image")(decode.decode)
 app.command("evaluate", rich_help_panel="One image")(fit.evaluate)
 app.command("run", rich_help_panel="One image")(run.run)
 app.command("fetch-dataset", rich_help_panel="Stages of an experiment (Snakemake calls these)")(stages.fetch_dataset)

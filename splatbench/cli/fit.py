@@ -1,4 +1,4 @@
-"""`splatbench fit | decode | evaluate`: one image, one file."""
+"""`splatbench fit | evaluate`: one image, one file."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def fit(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Fits a picture and writes one compressed file.
+    """Fits a picture, or a folder of textures as one, and writes one compressed file.
 
     Example: splatbench fit photo.png --method gaussianimage --gaussians 10000 -o photo.s2d
     """
@@ -79,56 +79,24 @@ def fit(
         typer.echo(f"note: {note}")
 
 
-def decode(
-    file: Annotated[Path, typer.Argument(metavar="FILE.s2d", help="An encoded file.", show_default=False)],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG to write (default: FILE.png).")] = None,
-) -> None:
-    """Decodes a file to a PNG; needs nothing but the file.
-
-    Example: splatbench decode photo.s2d -o decoded.png
-    """
-    import io
-
-    import numpy as np
-    from PIL import Image as PillowImage
-
-    from splatbench.codec import decode as decode_bytes
-    from splatbench.files import write_atomic
-
-    decoded = decode_bytes(file.read_bytes(), file.suffix)
-    if isinstance(decoded, np.ndarray):
-        pixels = decoded
-    else:
-        from splatbench.render import render_u8
-
-        pixels = render_u8(decoded)
-    path = output or file.with_suffix(".png")
-    if path.resolve() == file.resolve():
-        raise ValueError(f"{path} is the encoded file itself; name another with --output")
-    buffer = io.BytesIO()
-    PillowImage.fromarray(pixels).save(buffer, "PNG")
-    write_atomic(path, buffer.getvalue())
-    typer.echo(f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels")
-
-
 def evaluate(
     file: Annotated[Path, typer.Argument(metavar="FILE.s2d", help="An encoded file.", show_default=False)],
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Its original.", show_default=False)],
     metrics: Metrics = DEFAULT_METRICS,
     as_json: AsJson = False,
 ) -> None:
-    """Decodes a file and measures it against its original.
+    """Decodes a file and measures it against its original, a picture or a folder of textures.
 
     Example: splatbench evaluate photo.s2d photo.png --metrics psnr,ms_ssim,lpips_alex --json
     """
-    from splatbench.datasets import load_image
+    from splatbench.datasets import load_picture
     from splatbench.metrics import bits_per_pixel, get_metric
     from splatbench.runner.scoring import score, warm_up
 
     names = [name.strip() for name in metrics.split(",") if name.strip()]
     for name in names:
         get_metric(name)
-    data, original = file.read_bytes(), load_image(image).pixels
+    data, original = file.read_bytes(), load_picture(image).pixels
     score(data, original, [], file.suffix)  # compiles; the decoding time below is that of the second
     warm_up(names)
     result = score(data, original, names, file.suffix)
@@ -186,11 +154,13 @@ def fit_image(
         typer.BadParameter: a setting that is not KEY=VALUE, or a budget of a kind that the method cannot meet.
     """
     import contextlib
+    from dataclasses import replace
     from typing import cast
 
     import yaml
 
-    from splatbench.datasets import load_image
+    from splatbench.codec import with_groups
+    from splatbench.datasets import load_picture
     from splatbench.devices import Choice, choose_device, gpu_slots, lease_gpu
     from splatbench.method import get_method
     from splatbench.runner.encoding import check_budget, encode_image, warm_up
@@ -210,7 +180,10 @@ def fit_image(
     config = kind.make_config(values)
     if device not in ("auto", "cpu", "cuda"):
         raise typer.BadParameter(f"--device {device}: expected auto, cpu or cuda")
-    loaded = load_image(image)
+    loaded = load_picture(image)
+    if (channels := loaded.pixels.shape[2]) not in kind.channels:
+        most = f"{kind.channels[0]} to {kind.channels[-1]}" if len(kind.channels) > 1 else f"{kind.channels[0]}"
+        raise ValueError(f"{image} has {channels} channels; {method_name} takes pictures of {most} channels")
     check_budget(budget, *loaded.pixels.shape[:2])
     reporter = Reporter("fit", live=live)
     slots = gpu_slots()
@@ -219,11 +192,15 @@ def fit_image(
         if chosen == "cuda":
             stack.enter_context(lease_gpu(slots, on_wait=lambda: reporter.line("waiting for a free GPU")))
         method = kind(config, chosen)
+        if len(loaded.groups) > 1 and method.suffix != ".s2d":
+            raise ValueError(f"{image}: a {method.suffix} file holds one picture, not {len(loaded.groups)} textures")
         method.prepare()
         warm_up(method, budget)
         with reporter.steps(image.name) as on_step:
             encoded = encode_image(method, loaded.pixels, budget, seed, on_step=on_step)
     encoded.notes = [*loaded.notes, *encoded.notes]
+    if len(loaded.groups) > 1:
+        encoded.files[-1] = replace(encoded.files[-1], data=with_groups(encoded.files[-1].data, loaded.groups))
     return encoded, method.suffix
 
 

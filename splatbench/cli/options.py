@@ -10,7 +10,9 @@ import typer
 if TYPE_CHECKING:
     from splatbench.budget import Budget
 
-Image = Annotated[Path, typer.Argument(help="The picture (PNG, JPEG, TIFF, WebP ...).", show_default=False)]
+Image = Annotated[
+    Path, typer.Argument(help="The picture (PNG, JPEG, TIFF, WebP ...), or a folder of textures.", show_default=False)
+]
 Method = Annotated[str, typer.Option("--method", "-m", help="Name of a method; see `splatbench methods`.")]
 GaussianCount = Annotated[int | None, typer.Option("--gaussians", "-n", min=1, help="Number of Gaussians.")]
 CompressionRatio = Annotated[

@@ -4,6 +4,7 @@ from splatbench.codec.attributes import Attribute
 from splatbench.codec.container import Header, Limits, S2DFile, peek_method, read, read_header, write
 from splatbench.codec.dispatch import decode, gaussians_from_arrays, topk_meta
 from splatbench.codec.errors import BitstreamError
+from splatbench.codec.groups import channel_groups, with_groups
 from splatbench.codec.morton import spatial_order
 from splatbench.codec.quantise import Grid, to_float16, uniform_codes, uniform_values, vector_values
 
@@ -14,6 +15,7 @@ __all__ = [
     "Header",
     "Limits",
     "S2DFile",
+    "channel_groups",
     "decode",
     "gaussians_from_arrays",
     "peek_method",
@@ -25,5 +27,6 @@ __all__ = [
     "uniform_codes",
     "uniform_values",
     "vector_values",
+    "with_groups",
     "write",
 ]

@@ -13,6 +13,7 @@ from splatbench.datasets.folder import FolderDataset
 from splatbench.datasets.images import ImageError, LoadedImage, load_image, pixel_sha256
 from splatbench.datasets.locate import Located, Refused, data_roots
 from splatbench.datasets.manifest import DatasetError, ImageEntry, Manifest, available_datasets
+from splatbench.datasets.stack import Picture, load_picture, load_stack
 
 __all__ = [
     "DataMissing",
@@ -25,11 +26,14 @@ __all__ = [
     "Located",
     "Manifest",
     "ManifestDataset",
+    "Picture",
     "Refused",
     "available_datasets",
     "cache_folder",
     "data_roots",
     "get_dataset",
     "load_image",
+    "load_picture",
+    "load_stack",
     "pixel_sha256",
 ]

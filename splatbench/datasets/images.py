@@ -96,6 +96,17 @@ def load_image(path: Path | str) -> LoadedImage:
             samples that have no defined 8-bit value.
     """
     path = Path(path)
+    with decoded(path) as (image, sixteen_bit, notes):
+        return LoadedImage(_to_rgb(path, image, sixteen_bit, notes), notes)
+
+
+@contextlib.contextmanager
+def decoded(path: Path) -> Iterator[tuple[Image.Image, bool, list[str]]]:
+    """A file's decoded Pillow image in its own colour mode; whether it has 16 bits per sample; and notes.
+
+    Raises:
+        ImageError: as `load_image`, but for what its conversion to RGB refuses.
+    """
     with _opened(path) as image:
         if image.format == "PNG":
             _check_png(path)
@@ -111,8 +122,7 @@ def load_image(path: Path | str) -> LoadedImage:
             ) from error
         if frames > 1 and image.format != "MPO":
             raise ImageError(f"{path}: has {frames} frames or pages; save the one to use as a file of its own")
-        notes = _file_notes(image)
-        return LoadedImage(_to_rgb(path, image, sixteen_bit, notes), notes)
+        yield image, sixteen_bit, _file_notes(image)
 
 
 @contextlib.contextmanager
@@ -209,7 +219,7 @@ def _to_rgb(path: Path, image: Image.Image, sixteen_bit: bool, notes: list[str])
             image = _over_white(image, notes)
         elif image.mode not in ("RGB", "L", "1", "P"):
             notes.append(f"converted from {image.mode} to RGB without a colour profile")
-        return _pixels(image if image.mode == "RGB" else image.convert("RGB"))
+        return pixels_of(image if image.mode == "RGB" else image.convert("RGB"))
     except ValueError as error:
         raise ImageError(f"{path}: colour mode {image.mode} cannot be converted; save it as RGB") from error
 
@@ -222,10 +232,11 @@ def _over_white(image: Image.Image, notes: list[str]) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
-def _pixels(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W, 3] of an RGB image, copied in strips."""
-    out = np.empty((image.height, image.width, 3), np.uint8)
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """uint8 [H, W, C] of an 8-bit image, C its number of bands; copied in strips."""
+    out = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
     rows = max(1, _STRIP // image.width)
     for top in range(0, image.height, rows):
-        out[top : top + rows] = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
+        strip = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
+        out[top : top + rows] = strip.reshape(len(strip), image.width, -1)
     return out

@@ -42,9 +42,10 @@ def evaluate(
 
     Args:
         names: names from REGISTRY.
-        picture: float32 [H, W, 3] in [0, 1] (clamped, not rounded), or its strips from top to bottom:
-            (row, float32 [h, W, 3]) from an iterable or from a function without arguments that returns one.
-        reference_u8: uint8 [H, W, 3]; may be memory-mapped.
+        picture: float32 [H, W, C] in [0, 1] (clamped, not rounded), or its strips from top to bottom:
+            (row, float32 [h, W, C]) from an iterable or from a function without arguments that returns one.
+        reference_u8: uint8 [H, W, C]; may be memory-mapped. Metrics that are defined for RGB alone are not run where
+            C is not 3.
         device: where SSIM and LPIPS are computed; PSNR and FLIP stay on the CPU.
         streamed: True accumulates over strips whatever the size, False measures the picture whole; None decides.
 
@@ -56,17 +57,13 @@ def evaluate(
             not fit. Never a number for such a picture.
     """
     metrics = [get_metric(name) for name in dict.fromkeys(names)]
-    height, width = _check_reference(reference_u8)
+    height, width, channels = _check_reference(reference_u8)
     pixels = height * width
-    not_run = {
-        metric.name: f"{metric.title} needs sides of at least {metric.min_side} pixels, the picture is {width}x{height}"
-        for metric in metrics
-        if min(height, width) < metric.min_side
-    }
+    not_run = {metric.name: why for metric in metrics if (why := _why_not(metric, height, width, channels))}
     if isinstance(picture, np.ndarray):
         _check_picture(picture, reference_u8)
     elif streamed is False or (streamed is None and pixels <= _COLLECT_PIXELS):
-        picture = _collect(picture, height, width)
+        picture = _collect(picture, (height, width, channels))
 
     values: Values = dict.fromkeys((metric.name for metric in metrics), None)
     streams: dict[str, Stream] = {}
@@ -85,7 +82,7 @@ def evaluate(
     if isinstance(picture, np.ndarray):
         _feed(streams, array_strips(picture))
     else:
-        _feed(streams, checked_strips(picture, height, width))
+        _feed(streams, checked_strips(picture, (height, width, channels)))
     for name, stream in streams.items():
         values[name] = _finite(get_metric(name), stream.value())
     return values, not_run
@@ -98,13 +95,23 @@ def _feed(streams: dict[str, Stream], strips: Iterable[tuple[int, np.ndarray]]) 
             stream.push(row0, strip)
 
 
-def _check_reference(reference: np.ndarray) -> tuple[int, int]:
+def _why_not(metric: Metric, height: int, width: int, channels: int) -> str:
+    """Why a metric is not defined for such a picture, or ""."""
+    if channels != 3 and not metric.any_channels:
+        return f"{metric.title} is defined for RGB, the picture has {channels} channels; psnr takes any number"
+    if min(height, width) < metric.min_side:
+        return f"{metric.title} needs sides of at least {metric.min_side} pixels, the picture is {width}x{height}"
+    return ""
+
+
+def _check_reference(reference: np.ndarray) -> tuple[int, int, int]:
     if not isinstance(reference, np.ndarray) or reference.dtype != np.uint8:
         kind = getattr(reference, "dtype", type(reference).__name__)
-        raise MetricError(f"reference: expected a uint8 array [H, W, 3], got {kind}")
-    if reference.ndim != 3 or reference.shape[2] != 3 or reference.size == 0:
-        raise MetricError(f"reference: expected shape [H, W, 3] with H, W >= 1, got {list(reference.shape)}")
-    return int(reference.shape[0]), int(reference.shape[1])
+        raise MetricError(f"reference: expected a uint8 array [H, W, C], got {kind}")
+    if reference.ndim != 3 or reference.size == 0:
+        raise MetricError(f"reference: expected shape [H, W, C] with H, W >= 1, got {list(reference.shape)}")
+    height, width, channels = reference.shape
+    return height, width, channels
 
 
 def _check_picture(picture: np.ndarray, reference: np.ndarray) -> None:
@@ -118,9 +125,9 @@ def _check_picture(picture: np.ndarray, reference: np.ndarray) -> None:
         check_values(strip, row0)
 
 
-def _collect(source: StripSource, height: int, width: int) -> np.ndarray:
-    picture = np.empty((height, width, 3), np.float32)
-    for row0, strip in checked_strips(source, height, width):
+def _collect(source: StripSource, shape: tuple[int, int, int]) -> np.ndarray:
+    picture = np.empty(shape, np.float32)
+    for row0, strip in checked_strips(source, shape):
         picture[row0 : row0 + strip.shape[0]] = strip
     return picture
 

@@ -37,6 +37,7 @@ class Metric:
         backbone: network, for learned metrics.
         weights: name in datasets/weights.yaml, where downloaded weights are needed.
         min_side: smallest picture side (pixels) for which it is defined.
+        any_channels: whether it takes pictures of any number of channels, and not only RGB.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Metric:
     backbone: str = ""
     weights: str = ""
     min_side: int = 1
+    any_channels: bool = False
 
     @property
     def heading(self) -> str:
@@ -92,6 +94,7 @@ _METRICS = (
         "it. Capped at 100 dB, which is also the value of an exact copy.",
         reference="GaussianImage (ECCV 2024) and successors: PSNR of the clamped float render",
         family="psnr",
+        any_channels=True,
     ),
     Metric(
         name="psnr_u8",
@@ -105,6 +108,7 @@ _METRICS = (
         "Capped at 100 dB, which is also the value of an exact copy.",
         reference="PSNR as image codecs report it",
         family="psnr",
+        any_channels=True,
     ),
     Metric(
         name="ssim",

@@ -10,7 +10,7 @@ import numpy as np
 
 from splatbench.metrics.registry import MetricError
 
-#: (row of the strip's first line, float32 [h, W, 3] in [0, 1])
+#: (row of the strip's first line, float32 [h, W, C] in [0, 1])
 Strip = tuple[int, np.ndarray]
 #: Strips from top to bottom without gap or overlap: an iterable, or a function that begins anew (a renderer).
 StripSource = Callable[[], Iterable[Strip]] | Iterable[Strip]
@@ -47,23 +47,23 @@ def piece_rows(width: int) -> int:
     return max(32, PIECE_PIXELS // width)
 
 
-def checked_strips(source: StripSource, height: int, width: int) -> Iterator[Strip]:
-    """The source's strips, checked: float32, finite, in [0, 1], and together exactly the H x W picture.
+def checked_strips(source: StripSource, shape: tuple[int, int, int]) -> Iterator[Strip]:
+    """The source's strips, checked: float32, finite, in [0, 1], and together exactly the picture of that shape.
 
     Raises:
         MetricError: naming the row and what is wrong there.
     """
-    expected = 0
+    height, expected = shape[0], 0
     for row0, strip in source() if callable(source) else source:
         if not isinstance(strip, np.ndarray) or strip.dtype != np.float32:
             kind = getattr(strip, "dtype", type(strip).__name__)
             raise MetricError(f"picture: strips must be float32 numpy arrays in [0, 1], got {kind}")
         if row0 != expected:
             raise MetricError(f"picture: expected a strip that begins at row {expected}, got row {row0}")
-        if strip.ndim != 3 or strip.shape[1:] != (width, 3) or row0 + strip.shape[0] > height:
+        if strip.ndim != 3 or strip.shape[1:] != shape[1:] or row0 + strip.shape[0] > height:
             raise MetricError(
                 f"picture: the strip at row {row0} has shape {list(strip.shape)}, "
-                f"which does not fit the reference of shape {[height, width, 3]}"
+                f"which does not fit the reference of shape {list(shape)}"
             )
         if strip.shape[0]:
             check_values(strip, row0)

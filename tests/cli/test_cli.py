@@ -261,3 +261,60 @@ def test_a_full_disk(invoke, photo, tmp_path):
         assert list(target.iterdir()) == []
     finally:
         subprocess.run(["umount", str(target)], check=True)
+
+
+@pytest.fixture
+def stack(photo, tmp_path) -> Path:
+    """textures/: an RGB, a grey and an RGBA picture of 40x24 pixels."""
+    folder = tmp_path / "textures"
+    folder.mkdir()
+    pixels = np.asarray(Image.open(photo))
+    Image.fromarray(pixels).save(folder / "Albedo.png")
+    Image.fromarray(pixels[..., 1]).save(folder / "height.png")
+    Image.fromarray(np.concatenate([255 - pixels, pixels[..., :1]], 2)).save(folder / "normal.png")
+    return folder
+
+
+def test_a_texture_stack_is_one_file_and_comes_back_as_pictures(invoke, stack, tmp_path):
+    code, out, err = invoke("fit", stack, "-m", "image_gs", "-n", 300, "-i", 60, "--json")
+    assert code == 0, err
+    assert json.loads(out)["notes"] == ["normal.png: alpha dropped"]
+    file = tmp_path / "textures.s2d"
+    code, out, _ = invoke("decode", file)
+    assert code == 0 and "3 textures of 40x24 pixels" in out
+    pictures = [np.asarray(Image.open(p)) for p in sorted((tmp_path / "textures-decoded").iterdir())]
+    assert [p.shape for p in pictures] == [(24, 40, 3), (24, 40), (24, 40, 3)]
+    code, out, _ = invoke("evaluate", file, stack, "--metrics", "psnr,psnr_u8,ssim", "--json")
+    facts = json.loads(out)
+    originals = [np.asarray(Image.open(p)) for p in (stack / "Albedo.png", stack / "height.png", stack / "normal.png")]
+    errors = [(p.astype(float) - o[..., :3] if o.ndim == 3 else p.astype(float) - o).ravel()
+              for p, o in zip(pictures, originals, strict=True)]  # fmt: skip
+    expected = 10 * np.log10(255**2 / np.mean(np.concatenate(errors) ** 2))
+    assert facts["metrics"]["psnr_u8"] == pytest.approx(expected, abs=1e-6)
+    assert facts["metrics"]["ssim"] is None and "7 channels" in facts["not_run"]["ssim"]
+    code, out, err = invoke("decode", file, "-o", "one.png")
+    assert code == 1 and "holds 3 textures; name a folder" in err
+    code, out, err = invoke("fit", stack, "-m", "gaussianimage", "-n", 30)
+    assert code == 1 and "has 7 channels; gaussianimage takes pictures of 3 channels" in err
+
+
+def test_one_grey_texture_is_a_grey_picture(invoke, stack, tmp_path):
+    for name in ("Albedo.png", "normal.png"):
+        (stack / name).unlink()
+    assert invoke("fit", stack, "-m", "image_gs", "-n", 300, "-i", 30)[0] == 0
+    assert invoke("decode", "textures.s2d")[0] == 0
+    assert np.asarray(Image.open(tmp_path / "textures.png")).shape == (24, 40)
+
+
+def test_decode_at_another_scale(invoke, photo, tmp_path):
+    assert invoke("fit", photo, "-m", "image_gs", "-n", 300, "-i", 100)[0] == 0
+    assert invoke("decode", "photo.s2d", "-o", "same.png")[0] == 0
+    code, out, _ = invoke("decode", "photo.s2d", "--scale", 3.0, "-o", "large.png")
+    assert code == 0 and "120x72" in out
+    same, large = (np.asarray(Image.open(tmp_path / name)).astype(int) for name in ("same.png", "large.png"))
+    assert np.abs(large[1::3, 1::3] - same).max() <= 1  # where their pixel centres agree
+    code, _, err = invoke("decode", "photo.s2d", "--scale", -1)
+    assert code == 1 and "ratio above 0" in err
+    assert invoke("fit", photo, "-m", "identity", "--native", "-o", "photo.id.png")[0] == 0
+    code, _, err = invoke("decode", "photo.id.png", "--scale", 2, "-o", "x.png")
+    assert code == 1 and "holds pixels, not Gaussians" in err

@@ -241,3 +241,17 @@ def test_primitives() -> None:
     for data in (b"\xff", b"\2\xff\xff", b"\5ab"):
         with pytest.raises(BitstreamError):
             Cursor(data).string()
+
+
+def test_gamma_comes_back_and_is_checked():
+    rng = np.random.default_rng(0)
+    values = {"means": rng.random((3, 2), np.float32), "colors": rng.random((3, 3), np.float32),
+              "cholesky": rng.random((3, 3), np.float32)}  # fmt: skip
+    attributes = [Attribute(name, value) for name, value in values.items()]
+    for meta, gamma in (({}, 1.0), ({"gamma": 2.2}, 2.2), ({"gamma": 2}, 2.0)):
+        file = read(write("m", (4, 4), "sum", [], attributes, meta))
+        assert gaussians_from_arrays(file, file.arrays).gamma == gamma
+    for bad in (0, -1.0, "two"):
+        file = read(write("m", (4, 4), "sum", [], attributes, {"gamma": bad}))
+        with pytest.raises(BitstreamError, match="do not make Gaussians"):
+            gaussians_from_arrays(file, file.arrays)

@@ -62,7 +62,7 @@ def test_shapes_and_types_must_fit(pair) -> None:
         (picture.astype(np.float64), reference, "expected float32"),
         (reference, reference, "expected float32.*uint8"),
         (picture, picture, "reference: expected a uint8"),
-        (picture, reference[..., 0], r"reference: expected shape \[H, W, 3\]"),
+        (picture, reference[..., 0], r"reference: expected shape \[H, W, C\]"),
         (picture[:0], reference[:0], "H, W >= 1"),
     ]
     for bad_picture, bad_reference, message in cases:
@@ -215,3 +215,21 @@ def test_large_pictures_need_little_memory(tmp_path: Path, names: str, limit: in
     used, psnr, *_ = map(float, done.stdout.split())
     assert used < limit
     assert 30 < psnr < 32  # uniform noise of +-0.05: 10 log10(3 / 0.05²) = 30.8 dB, a little more where it was clamped
+
+
+@pytest.mark.parametrize("channels", [1, 2, 7])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_psnr_takes_any_number_of_channels_and_the_others_say_why_not(channels, streamed):
+    rng = np.random.default_rng(0)
+    reference = rng.integers(0, 256, (40, 50, channels), dtype=np.uint8)
+    picture = rng.random(reference.shape, np.float32)
+    strips = [(0, picture[:30]), (30, picture[30:])] if streamed else picture
+    values, not_run = evaluate(["psnr", "psnr_u8", "ssim", "flip"], strips, reference, streamed=streamed)
+    expected = -10 * np.log10(np.mean((picture - reference / 255.0) ** 2))
+    assert values["psnr"] == pytest.approx(expected, abs=1e-4)
+    rounded = np.floor(picture.astype(float) * 255 + 0.5)
+    assert values["psnr_u8"] == pytest.approx(-10 * np.log10(np.mean((rounded - reference) ** 2) / 255**2), abs=1e-9)
+    assert values["ssim"] is values["flip"] is None
+    assert not_run["flip"] == f"FLIP is defined for RGB, the picture has {channels} channels; psnr takes any number"
+    with pytest.raises(MetricError, match="does not fit"):
+        evaluate(["psnr"], [(0, picture[..., :-1])] if streamed else picture[:, 1:], reference, streamed=streamed)

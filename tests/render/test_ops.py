@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -228,3 +229,17 @@ def test_tensors_on_another_device_are_named(make_scene):
     means, covariance, colors = (torch.from_numpy(v) for v in make_scene(5, (8, 8)))
     with pytest.raises(ValueError, match="colors: on meta, but the means are on cpu"):
         rasterize_sum(means, covariance, colors.to("meta"), (8, 8))
+
+
+def test_gamma_is_applied_to_what_is_shown():
+    torch.manual_seed(0)
+    g = Gaussians2D(torch.rand(40, 2) * 300, torch.rand(40, 3) * 3 - 0.5, (300, 300), torch.rand(40, 2) * 40 + 3,
+                    torch.rand(40), blend="topk")  # fmt: skip
+    shown = replace(g, gamma=2.2)
+    expected = render(g).clamp(0, 1) ** (1 / 2.2)
+    torch.testing.assert_close(render(shown), expected)
+    assert render(g).min() < 0 and render(g).max() > 1  # which gamma 1 leaves
+    torch.testing.assert_close(torch.cat([strip for _, strip in iter_strips(shown)]), expected)
+    out = torch.empty(300, 300, 3)
+    assert render(shown, out=out) is out
+    torch.testing.assert_close(out, expected)
