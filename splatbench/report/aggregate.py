@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 
 import pandas as pd
 
+from splatbench.budget import RATE_TOLERANCE
 from splatbench.metrics import REGISTRY
 from splatbench.record import Record
 from splatbench.report.labels import DECIMALS, QUANTITIES, budget_label, count, significant, target_label
@@ -21,7 +22,7 @@ from splatbench.report.labels import DECIMALS, QUANTITIES, budget_label, count, 
 #: Equal Gaussians and equal bytes are never mixed; controls stand apart.
 Track = Literal["gaussians", "bytes", "controls"]
 
-#: A row whose count (or file length) is further than this from its target on any image is not ranked.
+#: A row whose count is further than this from its target on any image is not ranked; for rates RATE_TOLERANCE holds.
 TARGET_TOLERANCE = 0.01
 
 #: What makes two records values of the same row.
@@ -244,10 +245,11 @@ def _why_unranked(row: Row, rank_by: str) -> str | None:
         return "no image succeeded"
     if row.record.snapshot != "final":
         return "snapshot of a longer run; only final results are ranked"
-    if row.count_error is not None and row.count_error[0] > TARGET_TOLERANCE + 1e-9:
+    what, allowed = ("rate", RATE_TOLERANCE) if row.record.budget.get("bpp") is not None else ("N", TARGET_TOLERANCE)
+    if row.count_error is not None and row.count_error[0] > allowed + 1e-9:
         error, image = row.count_error
-        what = "rate" if row.record.budget.get("bpp") is not None else "N"
-        return f"{what} is up to {significant(100 * error)} % off its target ({image}); 1 % is allowed"
+        off = f"{what} is up to {significant(100 * error)} % off its target ({image})"
+        return f"{off}; {100 * allowed:g} % is allowed"
     if row.track == "bytes" and row.record.budget.get("bpp") is None:
         return "its budget fixes a quality, not a rate: compare on the rate–distortion curve"
     if not row.values.get(rank_by):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from splatbench.budget import RATE_TOLERANCE
 from splatbench.metrics import REGISTRY
 from splatbench.report.aggregate import TARGET_TOLERANCE, Row, metric_names
 from splatbench.report.labels import (
@@ -17,6 +18,7 @@ from splatbench.report.labels import (
     meaning,
     number,
     signed,
+    significant,
 )
 from splatbench.report.reference import OUTCOMES
 from splatbench.report.settings import ReportSettings
@@ -26,7 +28,14 @@ from splatbench.report.verdict import Comparison, setting, tolerances_text
 TRACK_TITLES = {"gaussians": "equal Gaussians", "bytes": "equal bytes", "controls": "controls"}
 
 #: Quantities shown in tables of means, after the metrics.
-_SHOWN = ("bpp", "nominal_bpp", "encode_seconds", "decode_seconds", "peak_memory_mib")
+_RATES, _COSTS = ("bpp", "nominal_bpp"), ("encode_seconds", "decode_seconds", "peak_memory_mib")
+
+#: Bits per pixel of what is compressed: 8 for each of red, green and blue.
+_RAW_BPP = 24
+_RATIO_HEADINGS = {
+    "bpp": ("CR, real", True, f"Compression ratio: {_RAW_BPP} bit/pixel over the real rate."),
+    "nominal_bpp": ("CR, nominal", True, f"Compression ratio: {_RAW_BPP} bit/pixel over the nominal rate."),
+}
 
 
 def slug(text: str) -> str:
@@ -77,7 +86,9 @@ def _means_table(identity: str, title: str, rows: list[Row], settings: ReportSet
             True,
             "mean over the images that all ranked rows have",
         ),
-        *(Column(name, heading(name), True, meaning(name)) for name in _SHOWN),
+        *(Column(name, heading(name), True, meaning(name)) for name in _RATES),
+        *(Column(f"{name}_ratio", *_RATIO_HEADINGS[name]) for name in _RATES),
+        *(Column(name, heading(name), True, meaning(name)) for name in _COSTS),
         Column("images", "Images", True, "results of images in the experiment"),
         Column("device", "Device"),
         Column("note", "Remarks"),
@@ -98,7 +109,9 @@ def _means_table(identity: str, title: str, rows: list[Row], settings: ReportSet
             _mean_cell(row, "n_actual", settings),
             *(_mean_cell(row, name, settings, best) for name in metrics),
             Cell(number(row.common_mean, shared, settings.decimals), row.common_mean if partial else None),
-            *(_mean_cell(row, name, settings) for name in _SHOWN),
+            *(_mean_cell(row, name, settings) for name in _RATES),
+            *(_ratio_cell(row, name) for name in _RATES),
+            *(_mean_cell(row, name, settings) for name in _COSTS),
             Cell(f"{len(row.images)} of {row.total}", f"{len(row.images)} of {row.total}", _completeness(row)),
             Cell(", ".join(row.devices), ", ".join(row.devices) if several_devices else None),
             text_cell(_remarks(row)),
@@ -161,6 +174,13 @@ def _mean_cell(row: Row, name: str, settings: ReportSettings, best: Iterable[tup
     return Cell(text, value, "best" if (id(row), name) in set(best) else "", hint)
 
 
+def _ratio_cell(row: Row, name: str) -> Cell:
+    """The compression ratio of the mean rate `name`; a mean of ratios would be that of the easiest images."""
+    rate = row.means.get(name)
+    ratio = _RAW_BPP / rate if rate else None
+    return Cell(MISSING if ratio is None else significant(ratio), ratio, "muted" if ratio is None else "")
+
+
 def _remarks(row: Row) -> str:
     parts = [f"{status.replace('_', ' ')}: {n}" for status, n in row.statuses.items()]
     if row.rank is None and row.unranked and row.track != "controls":
@@ -173,7 +193,8 @@ def _means_notes(rows: list[Row], settings: ReportSettings) -> list[str]:
     if any(row.rank is not None for row in rows):
         notes.append(
             f"Ranked by {_title(settings.rank_by)} among rows with the same budget, on the images that all of these "
-            f"rows have. A row more than {100 * TARGET_TOLERANCE:g} % off its target on any image is not ranked."
+            f"rows have. A row whose N is more than {100 * TARGET_TOLERANCE:g} % off its target on any image, or whose "
+            f"rate {100 * RATE_TOLERANCE:g} %, is not ranked."
         )
     commons = {(row.target, row.common) for row in rows if row.rank is not None and row.common != row.total}
     notes += [f"{target}: ranked on {n} shared images." for target, n in sorted(commons)]

@@ -159,13 +159,15 @@ def test_a_rate_is_checked_like_a_count(record: Make) -> None:
     rows = summarise(
         [
             record(entry="a", budget={"bpp": 1.0}, n_target=None, bytes=49152),
-            record(entry="b", budget={"bpp": 1.0}, n_target=None, bytes=49152 * 98 // 100),
+            record(entry="b", budget={"bpp": 1.0}, n_target=None, bytes=49152 * 98 // 100 + 1),
+            record(entry="d", budget={"bpp": 1.0}, n_target=None, bytes=49152 * 97 // 100),
             record(entry="c", budget={"quality": 50}, n_target=None, bytes=49152),
         ]
     )
-    assert [row.track for row in rows] == ["bytes"] * 3
-    assert "rate is up to 2.00 % off" in (rows[1].unranked or "")
-    assert "rate–distortion curve" in (rows[2].unranked or "")
+    assert [row.track for row in rows] == ["bytes"] * 4
+    assert [only(rows, name).rank for name in "ab"] == [1, 1]
+    assert "rate is up to 3.00 % off its target (kodim01.png); 2 % is allowed" in (only(rows, "d").unranked or "")
+    assert "rate–distortion curve" in (only(rows, "c").unranked or "")
 
 
 def test_metrics_that_were_not_run_keep_their_reason(record: Make) -> None:

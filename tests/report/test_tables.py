@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splatbench.record import Record
+from splatbench.report.aggregate import summarise
 from splatbench.report.content import result_tables
 from splatbench.report.labels import MISSING, budget_label, number, signed, significant
 from splatbench.report.settings import ReportSettings
@@ -153,6 +154,19 @@ def test_columns_say_real_and_nominal_rate_times_and_completeness(tables: dict[s
     assert cells["images"].text == "22 of 24" and cells["images"].kind == "partial"
     assert cells["lpips_vgg"].text == "not run" and "splatbench weights fetch" in cells["lpips_vgg"].hint
     assert cells["note"].text == "diverged: 1; out of memory: 1"
+    assert cells["bpp_ratio"].value == pytest.approx(24 / cells["bpp"].value)
+
+
+def test_compression_ratios_are_those_of_the_mean_rates(record) -> None:
+    """7 bytes per Gaussian at N = 3HW / (7 CR) is CR by the formula; the file may be another."""
+    pixels = 512 * 768
+    records = [
+        record(image=str(i), bytes=size, nominal_bpp=56 * 3370 / pixels) for i, size in enumerate((20000, 30000))
+    ]
+    (table,) = result_tables(summarise(records), ReportSettings())
+    cells = dict(zip([column.key for column in table.columns], table.rows[0], strict=True))
+    assert cells["bpp_ratio"].value == pytest.approx(3 * pixels / 25000) and cells["bpp_ratio"].text == "47.2"
+    assert cells["nominal_bpp_ratio"].value == pytest.approx(50, rel=1e-3)
 
 
 def test_rows_off_target_say_why_they_have_no_rank(tables: dict[str, Table]) -> None:
