@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from splatbench.budget import NOMINAL_BYTES_PER_GAUSSIAN, Budget
-from splatbench.codec import spatial_order
 from splatbench.gaussians import Gaussians2D
 from splatbench.method import Method, MethodError
 from splatbench.trace import Trace
@@ -22,6 +21,8 @@ from .config import Config
 from .fit import fit
 from .initialise import initialise
 from .model import Activation, initial_parameters
+from .quantise import Codes, Grids
+from .refine import QuantisedGaussians, refine
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ class SmartSplat(Method):
     Config = Config
     config: Config
 
-    def encode(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1) -> PlainGaussians:
+    def encode(
+        self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1
+    ) -> PlainGaussians | QuantisedGaussians:
         """Fits `image` (uint8 [H, W, C]) with the budget's number of Gaussians, or a few less (`Config.top_up`).
 
         The published code seeds once per program, so its start depends on the images before; here every image starts
@@ -64,9 +67,21 @@ class SmartSplat(Method):
             parameters = self._start(image, n, activation, seed)
         target = torch.from_numpy(image).to(self.device)
         iterations = budget.iterations or self.config.iterations
+        total = iterations + (self.config.qat_iterations if self.config.quantise else 0)
         with trace.stage("fit"):
-            fit(parameters, activation, target, iterations, trace, lambda p: self._plain(p, activation))
-        return self._plain(parameters, activation)
+            fit(parameters, activation, target, iterations, trace, lambda p: self._plain(p, activation), total)
+        if not self.config.quantise:
+            return self._plain(parameters, activation)
+        if trace.wants("fit"):
+            trace.snapshot("fit", self._plain(parameters, activation))
+
+        def finish(codes: Codes, grids: Grids) -> QuantisedGaussians:
+            codes = codes.cpu()
+            order = bitstream.file_order(codes.positions.numpy().astype(np.uint16), self.config.compat)
+            return QuantisedGaussians(codes[order], grids, activation)
+
+        with trace.stage("quantise"):
+            return refine(parameters, activation, target, trace, finish)
 
     def _checked(self, image: np.ndarray, budget: Budget) -> tuple[np.ndarray, int]:
         """The image as the kernels want it (copied only if need be), and the count."""
@@ -88,22 +103,22 @@ class SmartSplat(Method):
         unless the 256-per-tile cap makes the order part of the picture."""
         start = initialise(image, n, self.config, seed)
         parameters = initial_parameters(start, activation.size, self.config, seed)
-        if "tile_cap_256" not in self.config.compat:
-            order = torch.from_numpy(spatial_order(start.positions))
-            parameters = {name: value[order] for name, value in parameters.items()}
-        return {name: value.to(self.device) for name, value in parameters.items()}
+        order = bitstream.file_order(start.positions, self.config.compat)
+        return {name: value[order].to(self.device) for name, value in parameters.items()}
 
     def _plain(self, parameters: dict[str, Tensor], activation: Activation) -> PlainGaussians:
         with torch.no_grad():
             return PlainGaussians(activation.gaussians(activation(parameters)), self.config)
 
-    def to_bytes(self, encoding: PlainGaussians) -> bytes:
+    def to_bytes(self, encoding: PlainGaussians | QuantisedGaussians) -> bytes:
+        if isinstance(encoding, QuantisedGaussians):
+            return bitstream.write_codes(encoding)
         return bitstream.write_plain(encoding.gaussians)
 
     @staticmethod
     def from_bytes(data: bytes) -> Gaussians2D:
         return bitstream.read_gaussians(data)
 
-    def nominal_bits(self, encoding: PlainGaussians) -> int:
+    def nominal_bits(self, encoding: PlainGaussians | QuantisedGaussians) -> int:
         """56 N: 7 bytes per Gaussian, as the paper's compression ratio counts, for both forms of file."""
         return 8 * NOMINAL_BYTES_PER_GAUSSIAN * len(encoding)

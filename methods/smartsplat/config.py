@@ -51,17 +51,16 @@ class Config:
 
     quantise: bool = False  # refinement with quantised attributes, then their entropy-coded file. Ours: [P] has none.
     qat_iterations: int = 500  # ours, as all below
-    qat_lr_factor: float = 0.3  # of the learning rates at the start of the refinement; they fall to 0
-    position_bits: int = 12
-    scale_bits: int = 6
-    angle_bits: int = 6
-    colour_bits: int = 7
+    position_bits: int | None = None  # None: a step of at most an eighth of s_base, or 16
+    scale_bits: int = 7  # over 16 octaves: a step of an eighth of an octave
+    angle_bits: int = 7  # over half a turn
+    colour_bits: int = 9  # over [-4, 4): a step of 1/64
 
     def __post_init__(self) -> None:
         for name in ("iterations", "qat_iterations", "uniform_rounds", "uniform_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("mean_lr", "colour_lr", "scale_lr", "rotation_lr", "eps", "qat_lr_factor"):
+        for name in ("mean_lr", "colour_lr", "scale_lr", "rotation_lr", "eps"):
             value = getattr(self, name)
             if not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"{name} must be positive, got {value}")
@@ -69,7 +68,7 @@ class Config:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         for name in ("position_bits", "scale_bits", "angle_bits", "colour_bits"):
-            if not 1 <= getattr(self, name) <= 16:
+            if getattr(self, name) is not None and not 1 <= getattr(self, name) <= 16:
                 raise ValueError(f"{name} must be 1 to 16, got {getattr(self, name)}")
         if self.mean_lr_reference is not None and self.mean_lr_reference < 1:
             raise ValueError(f"mean_lr_reference is a width in pixels, got {self.mean_lr_reference}")
