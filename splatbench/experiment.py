@@ -80,6 +80,17 @@ class Entry(_Strict):
     budgets: list[Annotated[Budget, BeforeValidator(_as_budget)]] = Field(min_length=1)
     snapshots: list[int | str] = Field(default_factory=list)
 
+    @field_validator("budgets", mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        """A budget without a list around it; of a field with several values one budget for each of them."""
+        if not isinstance(value, dict):
+            return value
+        several = [name for name, item in value.items() if isinstance(item, list)]
+        if len(several) > 1:
+            raise ValueError(f"only one field may list values, got lists for {' and '.join(several)}")
+        return [value | {name: item} for name in several for item in value[name]] if several else [value]
+
     @model_validator(mode="after")
     def _method_knows_this(self) -> Entry:
         from splatbench.method import get_method
@@ -194,9 +205,15 @@ def _control_budget(entries: list[Entry]) -> Budget:
             return Budget(gaussians=budget.gaussians)
         if budget.compression_ratio is not None:
             return Budget(compression_ratio=budget.compression_ratio)
-        if budget.native and len(entry.budgets) == 1:
+        if len(entry.budgets) == 1 and (budget.native or budget.bpp is not None) and _has_gaussians(entry):
             return Budget(matched_to=entry.id)
     raise ValueError("no entry fixes a number of Gaussians for the controls; set `controls: false`")
+
+
+def _has_gaussians(entry: Entry) -> bool:
+    from splatbench.method import get_method
+
+    return not get_method(entry.method).control
 
 
 def _check_matching(entries: list[Entry]) -> None:

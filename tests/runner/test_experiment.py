@@ -60,6 +60,13 @@ def _change(settings, path, value):
         (["report"], {"tabels": []}, ["report", "tabels"]),
         (["entries", 0, "budgets"], [{"matched_to": "slwo"}], ["unknown entry 'slwo'", "did you mean 'slow'"]),
         (["entries", 0, "budgets"], [{"matched_to": "slow"}], ["matched to itself"]),
+        (["entries", 0, "budgets"], {"gaussians": [5, 5]}, ["entries[0]: budget n5 is listed twice"]),
+        (["entries", 0, "budgets"], {"gaussians": []}, ["entries[0].budgets: "]),
+        (
+            ["entries", 0, "budgets"],
+            {"gaussians": [5, 6], "iterations": [1, 2]},
+            ["lists for gaussians and iterations"],
+        ),
     ],
 )
 def test_mistakes_are_named_with_file_place_and_nearest(settings, write_experiment, path, value, words):
@@ -110,6 +117,36 @@ def test_controls_stand_beside_the_entries_at_the_first_count(settings, project)
     assert set(controls) == {"identity", "jpeg", "downsample", "random_gaussians"}
     assert [b.quality for b in controls["jpeg"].budgets] == list(JPEG_QUALITIES)
     assert controls["random_gaussians"].budgets[0].gaussians == 100
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ({"gaussians": 5}, [{"gaussians": 5}]),
+        ({"compression_ratio": [20, 50], "iterations": 9}, [{"compression_ratio": 20, "iterations": 9},
+                                                            {"compression_ratio": 50, "iterations": 9}]),
+        ({"gaussians": 5, "iterations": [1, 2]}, [{"gaussians": 5, "iterations": 1},
+                                                  {"gaussians": 5, "iterations": 2}]),
+    ],
+)  # fmt: skip
+def test_short_forms_of_budgets(settings, project, short, long):
+    made = [
+        Experiment.model_validate(_change(settings, ["entries", 0, "budgets"], form)).entries[0].budgets
+        for form in (short, long)
+    ]
+    assert made[0] == made[1] and len(made[0]) == len(long)
+
+
+def test_sweeps_of_codecs_and_rates(settings, project):
+    entries = [
+        {"id": "webp", "title": "", "family": "", "column": "control", "method": "codecs",
+         "config": {"codec": "webp"}, "budgets": {"quality": [0, 50, 100]}},
+        {"id": "gi", "title": "", "family": "", "method": "gaussianimage", "budgets": {"bpp": 0.5}},
+    ]  # fmt: skip
+    experiment = Experiment.model_validate(settings | {"controls": True, "entries": entries})
+    assert [b.slug for b in experiment.entry("webp").budgets] == ["q0", "q50", "q100"]
+    assert experiment.entry("gi").budgets[0].bpp == 0.5
+    assert experiment.entry("downsample").budgets[0].matched_to == "gi", "a codec has no count to lend"
 
 
 def test_controls_follow_a_method_that_counts_itself(settings, project):
