@@ -3,6 +3,8 @@ image has gradients and where the fit is still wrong; optionally quantisation-aw
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from splatbench.budget import Budget
@@ -15,7 +17,7 @@ from .bitstream import Encoding, encoding
 from .config import Config
 from .fit import fit
 from .growth import plan
-from .model import Model, Parameters
+from .model import Model
 from .start import start
 
 #: The released kernels hold this many channels; a texture stack with more has to be cut.
@@ -54,10 +56,7 @@ class ImageGS(Method):
             raise MethodError(f"{n} Gaussians are more than the {width}x{height} pixels they begin at; ask for fewer")
         config, rng = self.config.resolved(), np.random.default_rng(seed)
         schedule, model = plan(n, config, budget.iterations), Model(config, (height, width))
-
-        def snapshot(parameters: Parameters) -> Encoding:
-            return encoding(model, parameters)
-
+        snapshot = partial(encoding, model)
         with trace.stage("initialise"):
             parameters = start(image, schedule.first, config, rng)
         with trace.stage("fit"):

@@ -45,9 +45,9 @@ def test_ablations_lose(fits):
 
 
 def test_psnr_rises_and_falls_back_at_additions(encode, psnr, crop):
-    trace = Trace(snapshots=[100, 300])
     taken = {}
-    trace._on_snapshot = lambda name, encoding: taken.update({name: (len(encoding), psnr(encoding.gaussians, crop))})
+    measured = lambda name, encoding: taken.update({name: (len(encoding), psnr(encoding.gaussians, crop))})  # noqa: E731
+    trace = Trace(snapshots=[100, 300], on_snapshot=measured)
     _, encoding = encode(crop, 600, trace=trace, preset="air600")
     curve = {i: values["psnr"] for i, _, values in trace.curve}
     assert curve[1] < curve[10] < taken["100"][1] < taken["300"][1]
@@ -151,23 +151,18 @@ def test_nan_is_noticed(method, encode, crop, monkeypatch):
         encode(crop, 50, 5)
 
 
-def test_scales_that_cross_infinity_do_no_harm(method, encode, psnr, crop):
+def test_scales_that_cross_infinity_do_no_harm(part, encode, psnr, crop, monkeypatch):
     """Large steps of the inverse scales: many change their sign, the fit goes on."""
-    seen = []
-    instance = method(method.make_config({"preset": "air600", "scale_rate": 5e-2}))
-    model = method.encode.__globals__["Model"]
+    model, negative = part("model").Model, []
     call = model.__call__
 
     def watched(self, parameters):
-        seen.append(float((parameters["scales"] < 0).float().mean()))
+        negative.append(float((parameters["scales"] < 0).float().mean()))
         return call(self, parameters)
 
-    model.__call__ = watched
-    try:
-        encoding = instance.encode(crop, Budget(gaussians=600, iterations=120), Trace())
-    finally:
-        model.__call__ = call
-    assert max(seen) > 0.01
+    monkeypatch.setattr(model, "__call__", watched)
+    _, encoding = encode(crop, 600, 120, preset="air600", scale_rate=5e-2)
+    assert max(negative) > 0.01
     encoding.gaussians.check_finite()
     assert psnr(encoding.gaussians, crop) > 18
 
