@@ -15,7 +15,7 @@ import numpy as np
 from .cpu_bins import TILE_H, TILE_W
 from .cpu_plan import CELLS, FLOATS, INTS, OFFSET, ROW, P, Q, plan
 from .f32x16 import cell_column, cell_row, fma, load, prefetch, splat, store
-from .f32x16_rank import capped
+from .f32x16_rank import any_below, capped
 from .jit import part
 
 STRIPS, CELLS_HIGH = TILE_W // 8, TILE_H // 2  # of a tile
@@ -30,6 +30,9 @@ ITEM = np.dtype(
     + [(name, "i4") for name in ("n", "first", "cells")]
 )
 _f32 = np.float32
+#: What counts as near: so many times the distance that the k-th of evenly spread Gaussians has. Beyond responses of
+#: 1e-6 (`_WIDEST`) a cut says nothing about how far they are spread.
+_NEAR, _WIDEST = _f32(1.5), _f32(2.5)
 FAR = _f32(np.finfo(np.float32).max)  # not seen, nor is NaN
 
 #: For what pixel loops call. numba would count references to their arrays at every call, with atomic operations.
@@ -106,13 +109,18 @@ def start_strip(offset, p, q, w11, w21, w22):
 
 
 @inlined
-def measure(items, lo, hi, c0, c1, places, distances, who):
-    """Writes the distances of items[lo : hi] in cells c0 .. c1 - 1 of their strip.
+def measure(items, lo, hi, c0, c1, counts, places, ends, near, k_best, cut, distances, who):
+    """Writes the distances of items[lo : hi] in cells c0 .. c1 - 1 of their strip: what is near to a cell from its
+    first place on, what is far from its last place back. Ranking then meets the k best early and skips the others.
 
-    places: as from `place_cells`; afterwards each is the end of its cell. distances: float32, sixteen a place.
-    who: int32, the Gaussian of a place.
+    counts, places: as from `count_cells` and `place_cells`. distances: float32, sixteen a place. who: int32, the
+    Gaussian of a place. ends (int64), near (float32): as long as `places`, written.
     """
     far = splat(FAR)
+    for c in range(c0, c1):
+        ends[c] = places[c] + counts[c] - 1
+        # Where Gaussians are spread evenly the squares of their distances are, too, from 0 to the cut.
+        near[c] = _NEAR * k_best * min(cut, _WIDEST) / _f32(max(counts[c], 1))
     for i in range(lo, hi):
         item = items[i]
         a, b = max(item.first, c0), min(item.first + item.cells, c1)
@@ -120,9 +128,14 @@ def measure(items, lo, hi, c0, c1, places, distances, who):
         step, pp, k, n = splat(item.w22 + item.w22), p * p, splat(_f32(a - item.first)), item.n
         for c in range(a, b):
             q = fma(k, step, q0)
-            place = places[c]
-            places[c] = place + 1
-            store(distances, 16 * place, capped(fma(q, q, pp), far))
+            t = capped(fma(q, q, pp), far)
+            if any_below(t, splat(near[c])):
+                place = places[c]
+                places[c] = place + 1
+            else:
+                place = ends[c]
+                ends[c] = place - 1
+            store(distances, 16 * place, t)
             who[place] = n
             k = k + _f32(1)
 

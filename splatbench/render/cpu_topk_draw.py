@@ -32,7 +32,7 @@ from .cpu_topk_cells import (
     place_cells,
 )
 from .f32x16 import divide, fma, load, response, splat, splat_at, store, store_rgb
-from .f32x16_rank import any_equal, if_below, if_equal, larger, smaller
+from .f32x16_rank import any_below, any_equal, any_within, if_below, if_equal, larger, smaller
 from .jit import kernel, part
 from .sharing import take
 
@@ -62,6 +62,10 @@ def _rank(distances, first, end, k, best):
         store(best, 16 * j, beyond)
     for i in range(first, end, FOUR):
         a, b, c, d = distances_of(distances, i)
+        least = smaller(smaller(a, b), smaller(c, d))
+        if not any_below(least, load(best, 16 * (k - 1))):  # most of them, once the first have set the measure
+            beyond = smaller(beyond, least)
+            continue
         for j in range(min(k, i - first + FOUR)):
             x = load(best, 16 * j)
             y, a = smaller(x, a), larger(x, a)
@@ -100,7 +104,10 @@ def _blend(distances, who, first, end, limit, epsilon, colors, channel):
     zero, pitch = splat(_f32(0)), colors.shape[1]
     total = r = g = b = zero
     for i in range(first, end):
-        a, at = response(load(distances, 16 * i), limit), who[i] * pitch + channel
+        t = load(distances, 16 * i)
+        if not any_within(t, limit):
+            continue
+        a, at = response(t, limit), who[i] * pitch + channel
         total = total + a
         r, g = fma(a, splat_at(colors, at), r), fma(a, splat_at(colors, at + 1), g)
         b = fma(a, splat_at(colors, at + 2), b)
@@ -161,17 +168,20 @@ def _draw_tile(k_tile, records, order, row_first, centre, cut, k, epsilon, color
     tied = False
     begin, end = np.empty(STRIPS + 1, np.int64), np.empty(STRIPS + 1, np.int64)
     counts, places = np.empty(CELLS_HIGH + 1, np.int64), np.empty(CELLS_HIGH, np.int64)
+    ends, near = np.empty(CELLS_HIGH, np.int64), np.empty(CELLS_HIGH, np.float32)
     list_items(items, begin, end, records, order, window, centre, cut, floats, ints, doubles, singles)
     for s in range(window[1] - window[0] + 1):
         count_cells(items, begin[s], end[s], counts)
         c = 0
         while c < cells:
             c_end = place_cells(counts, places, c, cells)
-            measure(items, begin[s], end[s], c, c_end, places, distances, who)
+            first = 0
+            measure(items, begin[s], end[s], c, c_end, counts, places, ends, near, _f32(k), cut, distances, who)
             while c < c_end:
-                at, last = s * strip_floats + c * cell_floats, places[c]
-                tied |= _draw_cell(distances, who, last - counts[c], last, cut, k, epsilon, colors, best, state, at)
+                at, last = s * strip_floats + c * cell_floats, first + counts[c]
+                tied |= _draw_cell(distances, who, first, last, cut, k, epsilon, colors, best, state, at)
                 _write_cell(state, at, image, flat, x + 8 * s, y + 2 * c)
+                first = (last + FOUR - 1) & -FOUR
                 c += 1
     state[CELLS_HIGH * cell_floats] = tied
 

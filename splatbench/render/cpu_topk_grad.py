@@ -20,7 +20,7 @@ from .cpu_sum import differentiate
 from .cpu_topk_cells import CELLS_HIGH, STRIPS, called, inlined, start_strip
 from .cpu_topk_draw import INVERSE, LAST, LIMIT, PIXEL, state_floats
 from .f32x16 import fma, load, load_rgb, prefetch, response, splat, store, totals
-from .f32x16_rank import if_below, if_equal
+from .f32x16_rank import any_within, if_below, if_equal
 from .jit import kernel, part
 from .sharing import finish, take, wait
 
@@ -97,16 +97,17 @@ def _gather(i, n, r, colors, channel, floats, ints, window, state, state_pitch, 
             q = fma(k, step, q0)
             t = fma(q, q, pp)
             limit = load(cells, place)
-            a = response(t, limit)
-            if tied:
-                a = if_equal(t, limit, if_below(load(state, known + LAST), me, zero, a), a)
-                known += cell_floats
-            v0, v1, v2 = load(cells, place + _V), load(cells, place + _V + 16), load(cells, place + _V + 32)
-            a0, a1, a2 = fma(a, v0, a0), fma(a, v1, a1), fma(a, v2, a2)
-            u = a * (fma(v0, c0, fma(v1, c1, v2 * c2)) - load(cells, place + _MEAN))
-            s0, sq, st = s0 + u, fma(u, q, sq), fma(u, t, st)
+            if any_within(t, limit):  # else it is among the k strongest of no pixel here
+                a = response(t, limit)
+                if tied:
+                    a = if_equal(t, limit, if_below(load(state, known + LAST), me, zero, a), a)
+                v0, v1, v2 = load(cells, place + _V), load(cells, place + _V + 16), load(cells, place + _V + 32)
+                a0, a1, a2 = fma(a, v0, a0), fma(a, v1, a1), fma(a, v2, a2)
+                u = a * (fma(v0, c0, fma(v1, c1, v2 * c2)) - load(cells, place + _MEAN))
+                s0, sq, st = s0 + u, fma(u, q, sq), fma(u, t, st)
             k = k + _f32(1)
             place += _CELL
+            known += cell_floats
         up, uq = fma(p, s0, up), uq + sq
         upp, upq, uqq = fma(pp, s0, upp), fma(p, sq, upq), uqq + (st - pp * s0)
     store(sums, 0, totals(up, uq, upp, upq, uqq, a0, a1, a2))

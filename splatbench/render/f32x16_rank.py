@@ -52,12 +52,17 @@ def capped(typingctx, a, b):
     return f32x16(f32x16, f32x16), codegen
 
 
-@intrinsic
-def any_equal(typingctx, a, b):
-    """Whether a == b in any lane."""
+def _any(comparison):
+    @intrinsic
+    def op(typingctx, a, b):
+        def codegen(context, builder, sig, args):
+            lanes = builder.bitcast(builder.fcmp_ordered(comparison, *args), _MASK)
+            return builder.icmp_unsigned("!=", lanes, ir.Constant(_MASK, 0))
 
-    def codegen(context, builder, sig, args):
-        equal = builder.bitcast(builder.fcmp_ordered("==", *args), _MASK)
-        return builder.icmp_unsigned("!=", equal, ir.Constant(_MASK, 0))
+        return types.boolean(f32x16, f32x16), codegen
 
-    return types.boolean(f32x16, f32x16), codegen
+    return op
+
+
+#: Whether a == b (a < b, a <= b) in any lane.
+any_equal, any_below, any_within = _any("=="), _any("<"), _any("<=")
