@@ -2,7 +2,8 @@
 
 A document marks a place with `<!--METRIC FILE ENTRY@BUDGET-->...<!--/-->` for a mean over images, or
 `<!--METRIC FILE ENTRY@BUDGET - ENTRY@BUDGET-->...<!--/-->` for the mean of the differences image by image, with the
-smallest and the largest. FILE is a name in results/published, BUDGET a slug such as n28000-i600.
+smallest and the largest. FILE is a name in results/published, BUDGET a slug such as n28000-i600; ENTRY:SNAPSHOT is
+what an entry had then.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from splatbench.record import Record, read_records
 
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "published"
 
-_PLACE = re.compile(r"<!--(?P<metric>\w+) (?P<file>\w+) (?P<first>[^\s<>]+?)(?: - (?P<second>[^\s<>]+?))?-->.*?<!--/-->")
+_PLACE = re.compile(
+    r"<!--(?P<metric>\w+) (?P<file>\w+) (?P<first>[^\s<>]+?)(?: - (?P<second>[^\s<>]+?))?-->.*?<!--/-->"
+)
 _DIGITS = {"psnr": 2, "ms_ssim": 4, "ssim": 4, "lpips_alex": 3, "bpp": 3, "nominal_bpp": 3}
 
 
@@ -30,12 +33,13 @@ def _records(file: str) -> list[Record]:
 
 
 def _values(file: str, metric: str, run: str) -> dict[tuple[str, str, int], float]:
-    """By data set, image and seed: a metric, or bpp, of the final files of ENTRY@BUDGET."""
-    entry, _, budget = run.partition("@")
+    """By data set, image and seed: a metric, or bpp, of the files of ENTRY@BUDGET or ENTRY:SNAPSHOT@BUDGET."""
+    name, _, budget = run.partition("@")
+    entry, _, snapshot = name.partition(":")
     rows = [
         r
         for r in _records(file)
-        if (r.entry, r.budget_slug, r.snapshot) == (entry, budget, "final") and r.status == "ok"
+        if (r.entry, r.budget_slug, r.snapshot) == (entry, budget, snapshot or "final") and r.status == "ok"
     ]
     values = {
         (r.dataset, r.image, r.seed): getattr(r, metric) if metric.endswith("bpp") else r.metrics.get(metric)

@@ -22,6 +22,8 @@ def records(tmp_path, monkeypatch):
     rows.append(
         Record(experiment="e", dataset="d", image="x", entry="d", method="m", budget_slug="n9", metrics={"psnr": 1})
     )
+    rows.append(Record(experiment="e", dataset="d", image="x", entry="a", method="m", budget_slug="n9", snapshot="7",
+                       metrics={"psnr": 9}))  # fmt: skip
     write_records(tmp_path / "some.jsonl", rows)
     monkeypatch.setattr(figures, "FOLDER", tmp_path)
     figures._records.cache_clear()
@@ -39,6 +41,7 @@ def test_means_and_differences(records):
         "<!--bpp some b@n9-->2.000<!--/-->"
     )
     assert figures.fill(filled) == filled
+    assert figures.fill("<!--psnr some a:7@n9--><!--/-->") == "<!--psnr some a:7@n9-->9.00<!--/-->"
 
 
 @pytest.mark.parametrize("run", ["a@n8", "c@n9", "q@n9"])
