@@ -29,12 +29,23 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"iterations": 200, "add_steps": 25, "add_times": 4, "post_min_steps": 100},
 }  # fmt: skip
 
-#: What `kernels` says: as the released kernels do it, errors included, or the exact mathematics.
+#: What `kernels` says: as the released code does it, errors included, or the exact mathematics.
 KERNELS: dict[str, dict[str, Any]] = {
-    "exact": {"gradient": "exact", "tiles_3sigma": False, "half_pixel_shift": False},
-    "published": {"gradient": "published", "tiles_3sigma": True, "half_pixel_shift": True},
+    "exact": {
+        "gradient": "exact",
+        "tiles_3sigma": False,
+        "half_pixel_shift": False,
+        "quantised_scale": "inverse",
+    },
+    "published": {
+        "gradient": "published",
+        "tiles_3sigma": True,
+        "half_pixel_shift": True,
+        "quantised_scale": "scale",
+    },
 }
 
+_RATES = ("position_rate", "scale_rate", "angle_rate", "color_rate")
 _BITS = ("position_bits", "scale_bits", "angle_bits", "color_bits")
 
 
@@ -42,8 +53,8 @@ _BITS = ("position_bits", "scale_bits", "angle_bits", "color_bits")
 class Config:
     """Settings of one run.
 
-    `preset` sets the schedule and the bits, `kernels` what is known to differ between the released kernels and the
-    mathematics; settings that are None follow these two, and every one of them can be given by itself. `resolved()`
+    `preset` sets the schedule and the bits, `kernels` what the released code is known to do otherwise than it should;
+    settings that are None follow these two, and every one of them can be given by itself. `resolved()`
     fills them in.
 
     Raises:
@@ -99,7 +110,9 @@ class Config:
     scale_bits: int | None = None  # [C] 16 when on, [A] 16
     angle_bits: int | None = None  # [C] 16 when on, [A] 8
     color_bits: int | None = None  # [C] 16 when on, [A] 8
-    quantised_scale: Literal["scale", "inverse"] = "scale"  # [C] quantises scales in training; "inverse": ours
+    # [C] trains with quantised scales; one that crosses infinity stretches the range of all, and the picture collapses.
+    # Ours: "inverse", the parameter. Files hold what the fit has seen; the released code stores quantised inverses.
+    quantised_scale: Literal["scale", "inverse"] | None = None
 
     def __post_init__(self) -> None:
         full = self.filled()
@@ -108,7 +121,7 @@ class Config:
                 raise ValueError(f"{name} must be at least 1, got {full[name]}")
         if full["post_min_steps"] < 0:
             raise ValueError(f"post_min_steps must not be negative, got {full['post_min_steps']}")
-        for name in ("initial_scale", "gradient_power", "gamma", "rate_drop", *self._rates()):
+        for name in ("initial_scale", "gradient_power", "gamma", "rate_drop", *_RATES):
             value = full[name]
             if not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"{name} must be positive, got {value}")
@@ -129,13 +142,11 @@ class Config:
             raise ValueError("start: map and saliency_map: FILE belong together")
         _ = self.topk, self.objective  # their own checks
 
-    @staticmethod
-    def _rates() -> tuple[str, ...]:
-        return ("position_rate", "scale_rate", "angle_rate", "color_rate")
-
     def filled(self) -> dict[str, Any]:
         """All settings, None replaced by what `preset` and `kernels` say."""
         implied = dict.fromkeys(_BITS, UNQUANTISED) | PRESETS[self.preset] | KERNELS[self.kernels]
+        if not self.inverse_scale:
+            implied["quantised_scale"] = "scale"
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         return own | {name: value for name, value in implied.items() if own[name] is None}
 

@@ -51,8 +51,7 @@ class Model:
     def values(self, parameters: Parameters, quantise: bool = True) -> Parameters:
         """What is stored: `means`, `scales`, `angles`, `colors`, each [N, columns].
 
-        Quantised is what the file holds, with a straight-through gradient. Scales are quantised in pixels, as in the
-        published training, which stores the inverse ones though; here files hold what the fit has seen.
+        Quantised, with a straight-through gradient, is what the file holds.
         """
         scales = parameters["scales"]
         if self.config.inverse_scale and not self.inverse:

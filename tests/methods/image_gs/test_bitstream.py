@@ -25,7 +25,7 @@ def same(a, b):
         {"blend": "sum"},
         {"k": 4, "epsilon": 1e-3, "min_response": 1e-4, "gamma": 1.5},
         {"preset": "air600_q"},
-        {"preset": "air600_q", "quantised_scale": "inverse", "kernels": "published"},
+        {"preset": "air600_q", "kernels": "published"},
         {"position_bits": 4, "scale_bits": 5, "angle_bits": 6, "color_bits": 7},
         {"color_bits": 8},
         {"scale_bits": 16, "inverse_scale": False},
@@ -109,12 +109,26 @@ def test_nominal_bits(encode, crop):
 def test_real_files_are_smaller_than_the_nominal_count(encode, psnr, crop):
     """And quantised from the first step loses little."""
     instance, plain = encode(crop, 900, preset="quick")
-    for settings in ({"preset": "air600_q"}, {"preset": "air600_q", "quantised_scale": "inverse"}):
-        quantised_instance, quantised = encode(crop, 900, 200, **settings)
+    for quantised_scale in ("scale", "inverse"):
+        quantised_instance, quantised = encode(crop, 900, 200, preset="air600_q", quantised_scale=quantised_scale)
         data = quantised_instance.to_bytes(quantised)
         assert 8 * len(data) < 0.95 * quantised_instance.nominal_bits(quantised)
         assert len(data) < 0.5 * len(instance.to_bytes(plain))
         assert psnr(quantised.gaussians, crop) > psnr(plain.gaussians, crop) - 2
+
+
+def test_a_scale_that_crosses_infinity_takes_the_others_along_only_as_published(method, part, crop):
+    """One inverse scale of 1e-7: as a scale it stretches the range to 1e7 px, and 16 bits leave steps of 150 px."""
+    errors = {}
+    for quantised_scale in ("scale", "inverse"):
+        config = method.make_config({"preset": "air600_q", "quantised_scale": quantised_scale}).resolved()
+        parameters = part("start").start(crop, 500, config, np.random.default_rng(0))
+        parameters["scales"] += torch.rand(500, 2, generator=torch.Generator().manual_seed(0)) * 0.2
+        parameters["scales"][7, 1] = 1e-7
+        scales = part("model").Model(config, crop.shape[:2]).gaussians(parameters).scales
+        errors[quantised_scale] = float((scales[8:] * parameters["scales"][8:] - 1).abs().max())
+    assert errors["inverse"] < 1e-4
+    assert errors["scale"] > 0.4  # all others become the smallest
 
 
 def arrays(n=4):

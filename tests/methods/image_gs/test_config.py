@@ -24,16 +24,17 @@ def test_preset_sets_the_schedule_and_single_switches_override_it(method, settin
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({}, ("exact", False, False)),
-        ({"kernels": "published"}, ("published", True, True)),
-        ({"kernels": "published", "gradient": "exact"}, ("exact", True, True)),
-        ({"gradient": "published"}, ("published", False, False)),
-        ({"kernels": "published", "tiles_3sigma": False}, ("published", False, True)),
+        ({}, ("exact", False, False, "inverse")),
+        ({"kernels": "published"}, ("published", True, True, "scale")),
+        ({"kernels": "published", "gradient": "exact"}, ("exact", True, True, "scale")),
+        ({"gradient": "published", "quantised_scale": "scale"}, ("published", False, False, "scale")),
+        ({"kernels": "published", "tiles_3sigma": False}, ("published", False, True, "scale")),
     ],
 )
-def test_kernels_are_three_switches(method, settings, expected):
+def test_kernels_are_four_switches(method, settings, expected):
     config = method.make_config(settings).resolved()
-    assert (config.gradient, config.tiles_3sigma, config.half_pixel_shift) == expected
+    switches = (config.gradient, config.tiles_3sigma, config.half_pixel_shift, config.quantised_scale)
+    assert switches == expected
     assert config.compat == ({"tiles_3sigma"} if expected[1] else set())
     assert config.resolved() == config
 
