@@ -63,7 +63,7 @@ class Method(abc.ABC):
 
     @abc.abstractmethod
     def encode(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1) -> Any:
-        """image uint8 [H, W, 3] -> the method's encoding; timed.
+        """image uint8 [H, W, C], C one of `channels` -> the method's encoding; timed.
 
         Same image, budget, config and seed give the same encoding on the same device.
         """
