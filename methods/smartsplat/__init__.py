@@ -44,6 +44,7 @@ class SmartSplat(Method):
     )
     blend = "sum"
     devices = ("cpu",)
+    on_request = ("cuda",)
     budgets = ("gaussians", "compression_ratio", "matched_to")
     Config = Config
     config: Config

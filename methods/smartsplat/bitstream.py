@@ -91,7 +91,8 @@ def _check(arrays: dict[str, np.ndarray]) -> None:
     if bits.shape != (4,) or not ((bits >= 1) & (bits <= 16)).all():
         raise BitstreamError(f"expected four numbers of bits from 1 to 16, got {bits.tolist()}")
     n = len(arrays["angles"]) if arrays["angles"].ndim == 1 else -1
-    shapes = {"means": (n, 2), "scales": (n, 2), "colors": (n, *colors.shape[1:2])}
+    channels = max(1, colors.shape[1]) if colors.ndim == 2 else 3
+    shapes = {"means": (n, 2), "scales": (n, 2), "angles": (n,), "colors": (n, channels)}
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             raise BitstreamError(f"attribute {name!r}: expected shape {shape}, got {arrays[name].shape}")

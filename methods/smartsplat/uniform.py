@@ -42,8 +42,8 @@ def uniform_samples(
         size: (H, W).
         radius: in pixels, > 0.
         rounds: how many at most.
-        top_up: rounds go on until none is missing or one finds no room; what is missing then is drawn without
-            exclusion.
+        top_up: rounds go on until none is missing, or so many in a row as `rounds` found no room; what is missing then
+            is drawn without exclusion.
 
     Returns:
         [at most count, 2] float32. Fewer, with a RuntimeWarning, where the rounds did not suffice; if nothing at all
@@ -54,18 +54,16 @@ def uniform_samples(
     grid = _Grid(size, radius, len(others) + count)
     grid.add(others)
     accepted: list[np.ndarray] = []
-    found = done = 0
-    while found < count and (done < rounds or top_up):
+    found = done = barren = 0
+    while found < count and (done < rounds or (top_up and barren < rounds)):
         left = count - len(accepted)
         candidates = (random.random((min(batch, 5 * left), 2)) * extent).astype(np.float32)
         free = candidates[grid.far(candidates)][: count - found]  # more would be cut off at the end
-        done += 1
+        done, barren = done + 1, 0 if len(free) else barren + 1
         if len(free):
             grid.add(free)
             accepted.append(free)
             found += len(free)
-        elif top_up and done >= rounds:
-            break
     missing = count - found
     if missing and (top_up or not found):
         accepted.append((random.random((missing, 2)) * extent).astype(np.float32))
