@@ -5,7 +5,7 @@ The paper writes no file and quantises nothing: a fit is stored as float32, or, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,15 +14,22 @@ from torch import Tensor
 from splatbench.budget import NOMINAL_BYTES_PER_GAUSSIAN, Budget
 from splatbench.gaussians import Gaussians2D
 from splatbench.method import Method, MethodError
+from splatbench.rate import Profile, fit_to_rate
 from splatbench.trace import Trace
 
 from . import bitstream
 from .config import Config
 from .fit import fit
-from .initialise import initialise
+from .initialise import Start, initialise
 from .model import Activation, initial_parameters
 from .quantise import Codes, Grids
 from .refine import QuantisedGaussians, refine
+
+#: Ways of storing quantised Gaussians that a budget in bytes chooses from, beside that of the settings.
+PROFILES: list[Profile] = [
+    {"scale_bits": 7, "angle_bits": 7, "colour_bits": 9},
+    {"scale_bits": 6, "angle_bits": 7, "colour_bits": 8},
+]
 
 
 @dataclass(frozen=True)
@@ -45,27 +52,35 @@ class SmartSplat(Method):
     blend = "sum"
     devices = ("cpu",)
     on_request = ("cuda",)
-    budgets = ("gaussians", "compression_ratio", "matched_to")
+    budgets = ("gaussians", "compression_ratio", "bpp", "matched_to")
+    channels = range(1, 13)  # the released code takes RGB alone
     Config = Config
     config: Config
 
     def encode(
         self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1
     ) -> PlainGaussians | QuantisedGaussians:
-        """Fits `image` (uint8 [H, W, C]) with the budget's number of Gaussians, or a few less (`Config.top_up`).
+        """Fits `image` (uint8 [H, W, C]) with the budget's number of Gaussians, or a few less (`Config.top_up`); or
+        with the number, and where they are quantised the bit depths, that give a file of the budget's rate.
 
         The published code seeds once per program, so its start depends on the images before; here every image starts
         from `seed`.
 
         Raises:
-            MethodError: the budget fixes no count, or one of more than a Gaussian per pixel; not such an image.
+            MethodError: not such an image; or the budget fixes neither a count, of at most a Gaussian per pixel, nor a
+                rate that can be met.
             splatbench.trace.Diverged: the loss became NaN or infinite.
         """
-        image, n = self._checked(image, budget)
+        image = self._checked(image)
+        if budget.bpp is not None:
+            return self._encode_at_rate(image, budget, trace, seed)
+        n = self._count(image, budget)
         size = image.shape[0], image.shape[1]
         activation = Activation(self.config, size)
         with trace.stage("initialise"):
-            parameters = self._start(image, n, activation, seed)
+            start = initialise(image, n, self.config, seed)
+            parameters = self._parameters(start, activation, seed)
+        self._note(start, n, trace)
         target = torch.from_numpy(image).to(self.device)
         iterations = budget.iterations or self.config.iterations
         total = iterations + (self.config.qat_iterations if self.config.quantise else 0)
@@ -84,25 +99,51 @@ class SmartSplat(Method):
         with trace.stage("quantise"):
             return refine(parameters, activation, target, trace, finish)
 
-    def _checked(self, image: np.ndarray, budget: Budget) -> tuple[np.ndarray, int]:
-        """The image as the kernels want it (copied only if need be), and the count."""
+    def _encode_at_rate(
+        self, image: np.ndarray, budget: Budget, trace: Trace, seed: int
+    ) -> PlainGaussians | QuantisedGaussians:
+        config, iterations = self.config, budget.iterations or self.config.iterations
+
+        def fit_share(n: int, profile: Profile, share: float, trace: Trace) -> PlainGaussians | QuantisedGaussians:
+            short = replace(config, qat_iterations=max(1, round(share * config.qat_iterations)), **profile)
+            count = Budget(gaussians=n, iterations=max(1, round(share * iterations)))
+            return SmartSplat(short, self.device).encode(image, count, trace, seed)
+
+        configured = {name: getattr(config, name) for name in PROFILES[0]}
+        profiles = [configured, *(p for p in PROFILES if p != configured)] if config.quantise else [{}]
+        return fit_to_rate(self, image, budget, profiles, iterations, fit_share, trace)
+
+    def _checked(self, image: np.ndarray) -> np.ndarray:
+        """The image as the kernels want it, copied only if need be."""
         if image.ndim != 3 or image.dtype != np.uint8 or image.size == 0:
-            raise MethodError(f"{self.title} fits uint8 [H, W, C] images, got {image.dtype} {list(image.shape)}")
+            raise MethodError(f"{self.title} takes uint8 [H, W, C], got {image.dtype} {list(image.shape)}")
+        if image.shape[2] not in self.channels:
+            raise MethodError(f"{self.title} takes 1 to 12 channels, the picture has {image.shape[2]}; split the stack")
+        return np.require(image, requirements=["C", "W"])
+
+    def _count(self, image: np.ndarray, budget: Budget) -> int:
         height, width = image.shape[:2]
         n = budget.count(height, width)
         if n is None:
-            raise MethodError(f"{self.title} needs a Gaussian count or a compression ratio, got {budget.as_dict()}")
-        if n > height * width:
             raise MethodError(
-                f"{n} Gaussians are more than the picture has pixels ({width}x{height} = {height * width}), and "
-                f"{self.title} starts from distinct pixels; ask for fewer"
+                f"{self.title} needs a Gaussian count, a compression ratio or a bit rate, got {budget.as_dict()}"
             )
-        return np.require(image, requirements=["C", "W"]), n
+        if n > height * width:
+            raise MethodError(f"{n} Gaussians are more than the {width}x{height} pixels they begin at; ask for fewer")
+        return n
 
-    def _start(self, image: np.ndarray, n: int, activation: Activation, seed: int) -> dict[str, Tensor]:
+    def _note(self, start: Start, n: int, trace: Trace) -> None:
+        """Tells the record's reader what the exclusion did to the uniform samples."""
+        if short := n - len(start) + start.crowded:
+            what = "were drawn without it" if start.crowded else "are missing (top_up: true adds them)"
+            trace.note(
+                f"{short} of {n - start.variational} uniform samples found no place outside the exclusion radius of "
+                f"others within {self.config.uniform_rounds} rounds and {what}"
+            )
+
+    def _parameters(self, start: Start, activation: Activation, seed: int) -> dict[str, Tensor]:
         """Raw parameters on the device. A sum does not care for the order, the caches do: neighbours are kept together,
         unless the 256-per-tile cap makes the order part of the picture."""
-        start = initialise(image, n, self.config, seed)
         parameters = initial_parameters(start, activation.size, self.config, seed)
         order = bitstream.file_order(start.positions, self.config.compat)
         return {name: value[order].to(self.device) for name, value in parameters.items()}

@@ -22,12 +22,14 @@ class Start:
         scales: [N] float32, standard deviations in pixels.
         colours: [N, C] float32 in [0, 1].
         variational: how many of them are variational samples.
+        crowded: how many uniform samples were drawn without exclusion, for want of room.
     """
 
     positions: np.ndarray
     scales: np.ndarray
     colours: np.ndarray
     variational: int
+    crowded: int = 0
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -43,7 +45,7 @@ def initialise(image: np.ndarray, count: int, config: Config, seed: int) -> Star
 
     Args:
         image: uint8 [H, W, C], contiguous; never converted as a whole.
-        count: N, 1 to H W. Fewer come out where the uniform samples find no room, with a RuntimeWarning.
+        count: N, 1 to H W. Fewer come out where the uniform samples find no room.
         seed: at least 0.
     """
     size = image.shape[0], image.shape[1]
@@ -54,11 +56,11 @@ def initialise(image: np.ndarray, count: int, config: Config, seed: int) -> Star
     )
     # The published radius is max(s_base, median variational scale); none of these scales is above s_base.
     random = np.random.default_rng([seed, 1])
-    uniform = uniform_samples(
+    uniform, crowded = uniform_samples(
         drawn, count - variational, size, base, config.uniform_rounds, config.uniform_batch, config.top_up, random
     )
     positions = np.concatenate([drawn, uniform])
     uniform_scales = neighbour_scales(positions, variational, config.knn_include_self, typical=3 * base)
     scales = np.concatenate([drawn_scales, uniform_scales])
     colours = median_colours(image, positions, scales, config.colour_weight_units)
-    return Start(positions, scales, colours, variational)
+    return Start(positions, scales, colours, variational, crowded)

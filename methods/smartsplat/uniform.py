@@ -8,8 +8,6 @@ tens of square pixels at coordinates of 16 000, and reject more candidates for i
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -29,7 +27,7 @@ def uniform_samples(
     batch: int,
     top_up: bool,
     random: np.random.Generator,
-) -> np.ndarray:
+) -> tuple[np.ndarray, int]:
     """Positions drawn uniformly over the picture, farther than `radius` from `others` and from all of earlier rounds.
 
     Each round draws min(batch, 5 (count - b)) candidates, where b is the number of rounds before that accepted any (a
@@ -46,14 +44,14 @@ def uniform_samples(
             is drawn without exclusion.
 
     Returns:
-        [at most count, 2] float32. Fewer, with a RuntimeWarning, where the rounds did not suffice; if nothing at all
-        was accepted, `count` points without exclusion, as published.
+        (positions [at most count, 2] float32, how many of them were drawn without exclusion). Fewer than `count` where
+        the rounds did not suffice; if they accepted nothing at all, `count` without exclusion, as published.
     """
     height, width = size
     extent = np.array([width, height], np.float64)
     grid = _Grid(size, radius, len(others) + count)
     grid.add(others)
-    accepted: list[np.ndarray] = []
+    accepted: list[np.ndarray] = []  # by round, empty ones left out
     found = done = barren = 0
     while found < count and (done < rounds or (top_up and barren < rounds)):
         left = count - len(accepted)
@@ -64,17 +62,9 @@ def uniform_samples(
             grid.add(free)
             accepted.append(free)
             found += len(free)
-    missing = count - found
-    if missing and (top_up or not found):
-        accepted.append((random.random((missing, 2)) * extent).astype(np.float32))
-    elif missing:
-        warnings.warn(
-            f"only {found} of {count} uniform samples found room in {rounds} rounds of {batch} candidates; the picture "
-            f"has {missing} Gaussians fewer than asked for (top_up: true adds them)",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    return np.concatenate([np.empty((0, 2), np.float32), *accepted])
+    crowded = count - found if top_up or not found else 0
+    accepted.append((random.random((crowded, 2)) * extent).astype(np.float32))
+    return np.concatenate(accepted), crowded
 
 
 def neighbour_scales(points: np.ndarray, first: int, include_self: bool, typical: float) -> np.ndarray:

@@ -98,14 +98,14 @@ def test_first_step_moves_each_parameter_by_its_rate(method, part, crop):
 
 
 def test_nan_is_noticed(method, crop, monkeypatch):
-    start = method.encode.__globals__["initial_parameters"]
+    start = method._parameters.__globals__["initial_parameters"]
 
     def broken(*args):
         parameters = start(*args)
         parameters["features"][7, 1] = float("nan")
         return parameters
 
-    monkeypatch.setitem(method._start.__globals__, "initial_parameters", broken)
+    monkeypatch.setitem(method._parameters.__globals__, "initial_parameters", broken)
     with pytest.raises(Diverged, match="step 1"):
         encode(method, crop, n=50, iterations=5)
 
@@ -118,15 +118,37 @@ def test_time_limit_stops_early(method, crop):
     assert len(encoding) == 300
 
 
-@pytest.mark.parametrize("budget", [Budget(native=True), Budget(bpp=1.0)])
-def test_needs_a_count(method, crop, budget):
-    with pytest.raises(MethodError, match="Gaussian count or a compression ratio"):
-        method(method.make_config({})).encode(crop, budget, Trace())
+def test_needs_a_count(method, crop):
+    with pytest.raises(MethodError, match="a Gaussian count, a compression ratio or a bit rate"):
+        method(method.make_config({})).encode(crop, Budget(native=True), Trace())
+
+
+def test_missing_samples_are_noted(method, crop):
+    settings = {"uniform_rounds": 1, "uniform_batch": 20, "iterations": 1}
+    trace, full = Trace(), Trace()
+    _, encoding = encode(method, crop, trace=trace, **settings)
+    missing = 400 - len(encoding)
+    assert 100 <= missing < 120
+    assert trace.notes[0].startswith(f"{missing} of 120 uniform samples found no place")
+    assert "top_up: true adds them" in trace.notes[0]
+    _, encoding = encode(method, crop, trace=full, top_up=True, **settings)
+    assert len(encoding) == 400
+
+
+def test_a_rate_is_met(method, crop):
+    """Number and bit depths are searched; the file is within 2 % of the wanted length."""
+    instance = method(method.make_config({"quantise": True, "qat_iterations": 20}))
+    trace = Trace()
+    trace.start()
+    encoding = instance.encode(crop, Budget(bpp=1.5, iterations=60), trace)
+    assert 8 * len(instance.to_bytes(encoding)) / 96**2 == pytest.approx(1.5, rel=0.02)
+    assert {"search", "fit", "quantise"} <= set(trace.stages)
+    assert "colour_bits" in trace.notes[-1]
 
 
 def test_more_gaussians_than_pixels_are_refused(method, crop):
     image = np.ascontiguousarray(crop[:5, :7])
-    with pytest.raises(MethodError, match="36 Gaussians are more than the picture has pixels .7x5 = 35."):
+    with pytest.raises(MethodError, match="36 Gaussians are more than the 7x5 pixels they begin at"):
         encode(method, image, n=36, iterations=1)
 
 
@@ -136,11 +158,15 @@ def test_other_arrays_are_refused(method, image):
         encode(method, image, n=2)
 
 
-@pytest.mark.filterwarnings("ignore:only .* uniform samples")
+def test_too_many_channels_are_refused(method):
+    with pytest.raises(MethodError, match="1 to 12 channels, the picture has 13"):
+        encode(method, np.zeros((8, 8, 13), np.uint8), n=2)
+
+
 @pytest.mark.parametrize("quantise", [False, True])
 @pytest.mark.parametrize(
     ("shape", "n"), [((1, 1, 3), 1), ((1, 2, 3), 2), ((1, 200, 3), 9), ((200, 1, 3), 200), ((3, 5, 3), 15),
-                     ((7, 9, 3), 2), ((97, 33, 3), 40), ((16, 16, 1), 20), ((16, 16, 4), 20)]
+                     ((7, 9, 3), 2), ((97, 33, 3), 40), ((16, 16, 1), 20), ((16, 16, 12), 20)]
 )  # fmt: skip
 def test_odd_sizes(method, shape, n, quantise):
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

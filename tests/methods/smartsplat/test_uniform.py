@@ -20,15 +20,14 @@ def brute_force(others, count, size, radius, rounds, batch, random):
             accepted.append(free)
             known = np.concatenate([known, free])
     if not accepted:
-        return (random.random((count, 2)) * [size[1], size[0]]).astype(np.float32)
-    return np.concatenate(accepted)[:count]
+        return (random.random((count, 2)) * [size[1], size[0]]).astype(np.float32), count
+    return np.concatenate(accepted)[:count], 0
 
 
 def scattered(seed, n, size):
     return (np.random.default_rng(seed).random((n, 2)) * [size[1], size[0]]).astype(np.float32)
 
 
-@pytest.mark.filterwarnings("ignore:only .* uniform samples")
 @given(
     seed=st.integers(0, 10_000),
     others=st.integers(0, 60),
@@ -42,19 +41,19 @@ def scattered(seed, n, size):
 def test_equals_the_rule_by_brute_force(part, seed, others, count, height, width, radius, rounds, batch):
     """Also the quirk: rounds look at the number of batches before them."""
     size, known = (height, width), scattered(seed + 1, others, (height, width))
-    found = part("uniform").uniform_samples(
+    found, crowded = part("uniform").uniform_samples(
         known, count, size, radius, rounds, batch, False, np.random.default_rng(seed)
     )
-    expected = brute_force(known, count, size, radius, rounds, batch, np.random.default_rng(seed))
+    expected, expected_crowded = brute_force(known, count, size, radius, rounds, batch, np.random.default_rng(seed))
     assert np.array_equal(found, expected)
+    assert crowded == expected_crowded
 
 
 def test_distances_hold_exactly(part):
     """One candidate a round: every sample keeps away from all before it."""
     size, radius = (120, 90), 3.7
     known = np.rint(scattered(3, 200, size))
-    with pytest.warns(RuntimeWarning, match="only .* of 400 uniform samples"):
-        found = part("uniform").uniform_samples(known, 400, size, radius, 2000, 1, False, np.random.default_rng(0))
+    found, _ = part("uniform").uniform_samples(known, 400, size, radius, 2000, 1, False, np.random.default_rng(0))
     points = np.concatenate([known, found]).astype(np.float64)
     squares = np.square(points[:, None] - points[None]).sum(2) + np.diag(np.full(len(points), np.inf))
     assert 50 < len(found) < 400
@@ -65,43 +64,49 @@ def test_distances_hold_exactly(part):
 def test_points_on_the_far_border_count(part):
     """Rounding puts a coordinate at W or H."""
     known = np.array([[64, 48], [64, 0], [0, 48]], np.float32)
-    with pytest.warns(RuntimeWarning):
-        found = part("uniform").uniform_samples(known, 5000, (48, 64), 8.0, 30, 100, False, np.random.default_rng(0))
+    found, _ = part("uniform").uniform_samples(known, 5000, (48, 64), 8.0, 30, 100, False, np.random.default_rng(0))
+    assert len(found) > 10
     assert np.sqrt(np.square(found[:, None] - known[None]).sum(2)).min() > 8
 
 
-def test_shortage_is_said_and_topped_up(part):
+def test_shortage_is_topped_up(part):
     uniform, size = part("uniform"), (30, 30)
     none = np.empty((0, 2), np.float32)
-    with pytest.warns(RuntimeWarning, match=r"only \d+ of 300 uniform samples found room in 3 rounds"):
-        few = uniform.uniform_samples(none, 300, size, 2.0, 3, 20, False, np.random.default_rng(0))
+    few, crowded = uniform.uniform_samples(none, 300, size, 2.0, 3, 20, False, np.random.default_rng(0))
     assert 3 <= len(few) <= 60
-    full = uniform.uniform_samples(none, 300, size, 2.0, 3, 20, True, np.random.default_rng(0))
+    assert crowded == 0
+    full, crowded = uniform.uniform_samples(none, 300, size, 2.0, 3, 20, True, np.random.default_rng(0))
     assert len(full) == 300
     assert np.array_equal(full[: len(few)], few)
+    squares = np.square(full[:, None] - full[None]).sum(2) + np.diag(np.full(300, np.inf))
+    assert 100 < crowded < 300 - len(few)
+    # of the last ones many are near others; before them only candidates of one round are
+    assert (squares.min(1) < 4).sum() >= crowded / 2
     assert (full >= 0).all() and (full <= 30).all()
 
 
 def test_top_up_prefers_free_places(part):
     """Room for all is left after the rounds: nobody is put near another."""
     none = np.empty((0, 2), np.float32)
-    found = part("uniform").uniform_samples(none, 60, (100, 100), 3.0, 20, 1, True, np.random.default_rng(0))
+    found, crowded = part("uniform").uniform_samples(none, 60, (100, 100), 3.0, 20, 1, True, np.random.default_rng(0))
+    assert crowded == 0
     squares = np.square(found[:, None] - found[None]).sum(2) + np.diag(np.full(60, np.inf))
     assert len(found) == 60
     assert squares.min() > 9
 
 
 def test_no_room_at_all_gives_free_points(part):
-    found = part("uniform").uniform_samples(
+    found, crowded = part("uniform").uniform_samples(
         np.zeros((1, 2), np.float32), 7, (4, 4), 100.0, 50, 10, False, np.random.default_rng(0)
     )
     assert found.shape == (7, 2)
+    assert crowded == 7
 
 
 def test_few_candidates_suffice_where_few_are_wanted(part):
     """A picture of 16K at CR 20 or 50 runs out of rounds; a count far below 50 x 10 000 does not."""
     none = np.empty((0, 2), np.float32)
-    found = part("uniform").uniform_samples(
+    found, _ = part("uniform").uniform_samples(
         none, 20_000, (4000, 4000), 2.0, 50, 10_000, False, np.random.default_rng(0)
     )
     assert len(found) == 20_000
