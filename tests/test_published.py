@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks import figures
 from splatbench.record import Record, read_records
 
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "published"
@@ -69,3 +70,9 @@ def test_readme_shows_the_measured_means():
             values = [r.metrics["psnr"] for r in records if r.entry == entry and r.n_target == n]
             assert len(values) == 24
             assert round(sum(values) / 24, 2) == value
+
+
+@pytest.mark.parametrize("name", ["corrections.md", "reproduce.md"])
+def test_figures_in_documents_are_those_of_the_records(name):
+    text = (FOLDER.parent.parent / "docs" / name).read_text()
+    assert figures.fill(text) == text, f"stale: python -m benchmarks.figures docs/{name}"
