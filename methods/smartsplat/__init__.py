@@ -46,7 +46,7 @@ class PlainGaussians:
 class SmartSplat(Method):
     title = "SmartSplat"
     paper = (
-        "L. Li et al., SmartSplat: Feature-Smart Gaussians for Scalable Compression of Ultra-High-Resolution Images, "
+        "Li et al., SmartSplat: Feature-Smart Gaussians for Scalable Compression of Ultra-High-Resolution Images, "
         "AAAI 2026"
     )
     blend = "sum"

@@ -1,4 +1,4 @@
-"""Colours of the start: Gaussian-weighted medians of the picture in a disc that grows with the scale (paper Sec. 3.4;
+"""Colours of the start: Gaussian-weighted medians of the picture in a disc that grows with the scale (paper;
 details from the released code)."""
 
 # mypy: disallow-untyped-defs=False

@@ -1,4 +1,4 @@
-"""Fitting (paper Sec. 3.5 and 4.1; released code): L1 + SSIM of the clamped render, Adam, constant learning rates."""
+"""Fitting (paper and released code): L1 + SSIM of the clamped render, Adam, constant learning rates."""
 
 from __future__ import annotations
 

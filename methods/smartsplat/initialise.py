@@ -1,4 +1,4 @@
-"""The start of SmartSplat: where the Gaussians are, how wide, and in which colours (paper Sec. 3.2 to 3.4)."""
+"""The start of SmartSplat: where the Gaussians are, how wide, and in which colours (paper and released code)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Start:
 
 
 def base_scale(count: int, size: tuple[int, int]) -> float:
-    """s_base = sqrt(H W / (pi N)) / 3 in pixels (paper Eq. 13): circles of 3 s_base cover the area of the picture."""
+    """s_base = sqrt(H W / (pi N)) / 3 in pixels (paper): circles of 3 s_base cover the area of the picture."""
     return math.sqrt(size[0] * size[1] / (math.pi * count)) / 3
 
 

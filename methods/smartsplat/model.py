@@ -1,4 +1,4 @@
-"""Parameters of SmartSplat and their activation (released code; paper Eq. 5 to 7).
+"""Parameters of SmartSplat and their activation (released code; the rotation is that of paper Eq. 6, transposed).
 
 The published renderer evaluates pixels at integer positions; here the centre of the first pixel is at 0.5, so the
 means are shifted by half a pixel, once, in `Activation.means`.

@@ -1,8 +1,8 @@
 """Refinement with quantised attributes (ours): Gaussians are frozen to their codes one after the other, those of the
 largest contribution first, while the others go on being fitted and make up for what rounding did.
 
-Measured on Kodak against rounding everything in every step with straight-through gradients, at the same files' sizes:
-1.0 to 1.5 dB better, since nothing swings between two levels.
+Measured on two Kodak pictures (CR 50 and 200, 500 steps, coarse grids) against rounding everything in every step with
+straight-through gradients: 1.5 and 0.3 dB better at the same length, since nothing swings between two levels.
 """
 
 from __future__ import annotations

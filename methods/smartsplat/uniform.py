@@ -1,5 +1,5 @@
 """Uniform samples: positions that keep away from all samples before them, and scales from the distances to their
-neighbours (paper Sec. 3.3, Eq. 15 to 17; details from the released code).
+neighbours (paper, Eq. 17 and before it; details from the released code).
 
 Searches are exact, in float64 of the float32 positions; the published ones expand |q - r|^2 in float32, which is off by
 tens of square pixels at coordinates of 16 000, and reject more candidates for it.

@@ -1,5 +1,5 @@
 """Variational samples: pixels drawn tile by tile with a probability that grows with gradient and local variance
-(paper Sec. 3.2, Eq. 8 to 14; details from the released code).
+(paper, Eq. 12 and before it; details from the released code).
 
 Positions here and in the other samplers are in pixels with the centre of the first pixel at (0, 0), as published.
 """
