@@ -13,7 +13,7 @@ import yaml
 from splatbench.datasets import DatasetError, available_datasets, get_dataset
 from splatbench.datasets.manifest import load_manifest, manifest_folders
 
-OURS = ["div16k", "div2k_valid_hr", "div2k_valid_x2", "div8k", "kodak", "sample", "synthetic", "synthetic_16k"]
+OURS = ["div16k", "div2k_valid_hr", "div2k_valid_x2", "div8k", "kodak", "sample", "synthetic", "synthetic_16k", "uhr"]
 SMALLEST = {
     "name": "mine",
     "title": "Mine",
