@@ -4,6 +4,7 @@ the fine one on what the coarse one left."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from splatbench.budget import Budget
 from splatbench.codec import spatial_order
 from splatbench.method import Method, MethodError
+from splatbench.rate import Profile, fit_to_rate
 from splatbench.trace import Trace
 
 from . import bitstream
@@ -19,6 +21,24 @@ from .config import Config
 from .fit import Part, fit_level
 from .levels import Level, Share, shares, start, unit_of
 from .picture import LevelPicture, Range, add_level, clamped, enlarged, reduced, residual_target
+
+#: Bit depths beside the configured ones that a budget in bytes may choose, for quantised files. Ours.
+PROFILES: tuple[Profile, ...] = (
+    {"covariance_bits": 8, "color_bits": 6},
+    {"covariance_bits": 10, "color_bits": 7},
+    {"covariance_bits": 12, "color_bits": 8},
+)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Fitted levels and the settings that made them."""
+
+    picture: LevelPicture
+    config: Config
+
+    def __len__(self) -> int:
+        return len(self.picture)
 
 
 class LIG(Method):
@@ -34,23 +54,29 @@ class LIG(Method):
     )
     blend = "sum"
     devices = ("cpu",)
-    budgets = ("gaussians", "compression_ratio", "matched_to")
+    budgets = ("gaussians", "compression_ratio", "bpp", "matched_to")
     Config = Config
     config: Config
 
-    def encode(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1) -> LevelPicture:
-        """Fits `image` (uint8 [H, W, 3]); the budget's number of Gaussians is that of all levels.
+    def encode(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1) -> Fitted:
+        """Fits `image` (uint8 [H, W, 3]); the budget's number of Gaussians is that of all levels. A budget in bytes
+        finds the number, and in quantised files the bit depths.
 
         A snapshot before the last level is the enlarged picture of the levels so far.
 
         Raises:
-            MethodError: the budget does not fix a count, or there are too few pixels or Gaussians for the levels.
+            MethodError: the budget fixes neither a count nor a rate that can be met, or there are too few pixels or
+                Gaussians for the levels.
             splatbench.trace.Diverged: a loss became NaN or infinite.
         """
+        if budget.bpp is not None:
+            return self._encode_at_rate(image, budget, trace, seed)
         size = height, width = image.shape[:2]
         n = budget.count(height, width)
         if n is None:
-            raise MethodError(f"{self.title} needs a Gaussian count or a compression ratio, got {budget.as_dict()}")
+            raise MethodError(
+                f"{self.title} needs a Gaussian count, a compression ratio or a bit rate, got {budget.as_dict()}"
+            )
         wanted = torch.from_numpy(np.array(image)).to(self.device).float() / 255
         generator = torch.Generator().manual_seed(seed)
         levels: list[Level] = []
@@ -66,11 +92,25 @@ class LIG(Method):
                     ranges.append(values)
                     gain = values.high - values.low
                 part = self._part(k, plan, budget, trace, gain)
-                so_far = lambda level: LevelPicture((*levels, level), tuple(ranges), size=size)  # noqa: E731
+                so_far = lambda level: self._fitted([*levels, level], ranges, size)  # noqa: E731
                 levels.append(self._fit(share, target, part, trace, so_far, generator))
                 drawn = clamped(levels[-1])
                 estimate = drawn if estimate is None else add_level(estimate, drawn, ranges[-1])
-        return LevelPicture(tuple(levels), tuple(ranges), size=size)
+        return self._fitted(levels, ranges, size)
+
+    def _fitted(self, levels: list[Level], ranges: list[Range], size: tuple[int, int]) -> Fitted:
+        return Fitted(LevelPicture(tuple(levels), tuple(ranges), size=size), self.config)
+
+    def _encode_at_rate(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int) -> Fitted:
+        config, iterations = self.config, budget.iterations or self.config.iterations
+
+        def fit_share(n: int, profile: Profile, share: float, trace: Trace) -> Fitted:
+            count = Budget(gaussians=n, iterations=max(1, round(share * iterations)))
+            return LIG(replace(config, **profile), self.device).encode(image, count, trace, seed)
+
+        configured = {"covariance_bits": config.covariance_bits, "color_bits": config.color_bits}
+        profiles = [configured, *(p for p in PROFILES if p != configured)] if config.quantise else [{}]
+        return fit_to_rate(self, image, budget, profiles, iterations, fit_share, trace)
 
     def _fit(
         self,
@@ -78,15 +118,16 @@ class LIG(Method):
         target: Tensor,
         part: Part,
         trace: Trace,
-        snapshot: Callable[[Level], LevelPicture],
+        snapshot: Callable[[Level], Fitted],
         generator: torch.Generator,
     ) -> Level:
         first, unit = start(share, self.config, generator), unit_of(share, self.config)
         # a sum does not care for the order, the caches do
         order = torch.from_numpy(spatial_order(first.means.numpy()))
         tensors = {name: value[order].to(self.device) for name, value in first.tensors().items()}
-        first = Level(**tensors, size=first.size, form=first.form, published_gradient=first.published_gradient)
-        return fit_level(first, unit, target.contiguous(), self.config.learning_rate, part, trace, snapshot)
+        return fit_level(
+            replace(first, **tensors), unit, target.contiguous(), self.config.learning_rate, part, trace, snapshot
+        )
 
     def _part(self, k: int, plan: list[Share], budget: Budget, trace: Trace, gain: float) -> Part:
         """Steps and time of level k."""
@@ -98,13 +139,13 @@ class LIG(Method):
         late = trace.out_of_time if last else lambda: trace.seconds >= seconds
         return Part(before, after - before, total, gain if last else None, late)
 
-    def to_bytes(self, encoding: LevelPicture) -> bytes:
-        return bitstream.write_levels(encoding, self.config)
+    def to_bytes(self, encoding: Fitted) -> bytes:
+        return bitstream.write_levels(encoding.picture, encoding.config)
 
     @staticmethod
     def from_bytes(data: bytes) -> LevelPicture:
         return bitstream.read_levels(data)
 
-    def nominal_bits(self, encoding: LevelPicture) -> int:
+    def nominal_bits(self, encoding: Fitted) -> int:
         """56 N: the 7 bytes that SmartSplat's compression ratio takes for every method; LIG has no quantiser."""
         return 56 * len(encoding)

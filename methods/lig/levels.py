@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -134,4 +134,4 @@ def in_pixels(raw: Level, unit: float) -> Level:
     if unit == 1:
         return raw
     by = unit if raw.form == "cholesky" else unit * unit
-    return Level(raw.means * unit, raw.shape * by, raw.colors, raw.size, raw.form, raw.published_gradient)
+    return replace(raw, means=raw.means * unit, shape=raw.shape * by)

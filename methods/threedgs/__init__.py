@@ -11,11 +11,15 @@ from splatbench.budget import Budget
 from splatbench.codec import Attribute, BitstreamError, gaussians_from_arrays, read, write
 from splatbench.gaussians import Gaussians2D
 from splatbench.method import Method, MethodError
+from splatbench.rate import Profile, fit_to_rate
 from splatbench.trace import Trace
 
 from .config import Config
 from .fit import BACKGROUND, fit
 from .model import initial_parameters, project
+
+#: The share of colours at 0 from which on a record says so.
+STUCK = 0.01
 
 
 class ThreeDGS(Method):
@@ -32,31 +36,50 @@ class ThreeDGS(Method):
     blend = "alpha"
     devices = ("cpu",)
     on_request = ("cuda",)  # through gsplat
-    budgets = ("gaussians", "compression_ratio", "matched_to")
+    budgets = ("gaussians", "compression_ratio", "bpp", "matched_to")
     Config = Config
     config: Config
 
     def encode(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1) -> Gaussians2D:
-        """Fits `image` (uint8 [H, W, 3]) with the budget's number of Gaussians.
+        """Fits `image` (uint8 [H, W, 3]) with the budget's number of Gaussians, or with the number that gives a file
+        of the budget's rate.
 
         The published code seeds once per program; here every image starts from `seed`.
 
         Raises:
-            MethodError: the budget does not fix a count.
+            MethodError: the budget fixes neither a count nor a rate that can be met.
             splatbench.trace.Diverged: the loss became NaN or infinite.
         """
+        if budget.bpp is not None:
+            return self._encode_at_rate(image, budget, trace, seed)
         size = height, width = image.shape[:2]
         n = budget.count(height, width)
         if n is None:
-            raise MethodError(f"{self.title} needs a Gaussian count or a compression ratio, got {budget.as_dict()}")
+            raise MethodError(
+                f"{self.title} needs a Gaussian count, a compression ratio or a bit rate, got {budget.as_dict()}"
+            )
         target = torch.from_numpy(np.array(image)).to(self.device)  # a copy: the caller's picture may be read-only
         with trace.stage("initialise"):
             start = initial_parameters(n, self.config.sh_degree, seed)
             parameters = {name: value.to(self.device) for name, value in start.items()}
         iterations = budget.iterations or self.config.iterations
+        flatten = lambda p: _flatten(p, size, self.config.clamps_colors)  # noqa: E731
         with trace.stage("fit"):
-            fit(parameters, target, self.config, iterations, trace, lambda p: _flatten(p, size))
-        return _flatten(parameters, size)
+            fit(parameters, target, self.config, iterations, trace, flatten)
+        result = flatten(parameters)
+        stuck = float((result.colors == 0).float().mean()) if self.config.clamps_colors else 0.0
+        if stuck > STUCK:
+            trace.note(f"{100 * stuck:.0f} % of the colours are stuck at 0, where they have no gradient (clamp_colors)")
+        return result
+
+    def _encode_at_rate(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int) -> Gaussians2D:
+        iterations = budget.iterations or self.config.iterations
+
+        def fit_share(n: int, _: Profile, share: float, trace: Trace) -> Gaussians2D:
+            count = Budget(gaussians=n, iterations=max(1, round(share * iterations)))
+            return self.encode(image, count, trace, seed)
+
+        return fit_to_rate(self, image, budget, [{}], iterations, fit_share, trace)
 
     def to_bytes(self, encoding: Gaussians2D) -> bytes:
         attributes = [Attribute(name, value.cpu().numpy()) for name, value in encoding.tensors().items()]
@@ -76,9 +99,9 @@ class ThreeDGS(Method):
 
 
 @torch.no_grad()
-def _flatten(parameters: dict[str, Tensor], size: tuple[int, int]) -> Gaussians2D:
+def _flatten(parameters: dict[str, Tensor], size: tuple[int, int], clamp_colors: bool) -> Gaussians2D:
     """The picture's Gaussians, from front to back."""
-    seen = project(parameters, size)
+    seen = project(parameters, size, clamp_colors)
     sxx, sxy, syy = seen.covariance.unbind(1)
     l11 = sxx.sqrt()
     l21 = sxy / l11

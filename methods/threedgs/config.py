@@ -16,9 +16,16 @@ from splatbench.losses import Objective
 class Config:
     """Settings of one run.
 
+    `preset` chooses between the published behaviour and a corrected one; the switch below it overrides it.
+
     Raises:
         ValueError: a value out of range.
     """
+
+    preset: Literal["published", "corrected"] = "corrected"
+    #: [P, C] a colour below 0 is 0, and has no gradient any more: before a white background all colours first darken,
+    #: and where Gaussians are few most of them get stuck there. False (ours): colours are what they are. None: preset.
+    clamp_colors: bool | None = None
 
     iterations: int = 50_000  # [C]
     learning_rate: float = 1e-3  # [C] Adan, for every parameter
@@ -35,6 +42,9 @@ class Config:
             raise ValueError("learning_rate and learning_rate_factor must be positive")
 
     @property
+    def clamps_colors(self) -> bool:
+        return self.preset == "published" if self.clamp_colors is None else self.clamp_colors
+
+    @property
     def objective(self) -> Objective:
-        """The loss. The render is limited at 1; below 0 it never is, so a clamp to [0, 1] does the same."""
-        return Objective(l2=1.0, clamp=True) if self.loss == "mse" else Objective(l1=0.7, ssim=0.3, clamp=True)
+        return Objective(l2=1.0) if self.loss == "mse" else Objective(l1=0.7, ssim=0.3)

@@ -45,9 +45,9 @@ def fit(
     white = torch.full((3,), BACKGROUND, device=target.device)
     objective = config.objective.against(target)
     for i in range(1, iterations + 1):
-        seen = project(parameters, size)
+        seen = project(parameters, size, config.clamps_colors)
         image = rasterize_alpha(seen.means, seen.covariance, seen.colors, seen.opacities, size, white)
-        loss = objective(image)
+        loss = objective(image.clamp(max=1.0))  # only from above, as published
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

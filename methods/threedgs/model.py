@@ -28,7 +28,7 @@ class Projection:
     Attributes:
         means: [N, 2] float32, (x, y) in pixels, the centre of the first pixel at (0.5, 0.5).
         covariance: [N, 3] float64, (Sxx, Sxy, Syy) in square pixels.
-        colors: [N, 3] float32, not negative.
+        colors: [N, 3] float32.
         opacities: [N] float32 in [0, 1], 0 for what is too close to the camera.
     """
 
@@ -73,7 +73,7 @@ def _mean_distance(points: Tensor) -> Tensor:
     return torch.from_numpy(distances[:, 1:]).mean(1).float().clamp_min(_NEAREST)
 
 
-def project(parameters: dict[str, Tensor], size: tuple[int, int]) -> Projection:
+def project(parameters: dict[str, Tensor], size: tuple[int, int], clamp_colors: bool) -> Projection:
     """What the camera sees, differentiable.
 
     View and projection are one matrix without perspective, so X and Y in [-1, 1] cover the picture whatever the depth;
@@ -82,6 +82,7 @@ def project(parameters: dict[str, Tensor], size: tuple[int, int]) -> Projection:
     Args:
         parameters: as `initial_parameters` returns them.
         size: (H, W).
+        clamp_colors: see `Config`.
     """
     height, width = size
     points = parameters["means"] + parameters["means"].new_tensor([0.0, 0.0, DISTANCE])
@@ -89,13 +90,14 @@ def project(parameters: dict[str, Tensor], size: tuple[int, int]) -> Projection:
     seen = depth > NEAR
     # what is not seen keeps finite numbers
     points = torch.where(seen[:, None], points, points.new_tensor([0.0, 0.0, DISTANCE]))
+    colors = _colors(points.detach(), parameters["base"], parameters["bands"])
     half = points.new_tensor([width / 2, height / 2])
     order = torch.argsort(depth, stable=True)
     sort = lambda values: values.index_select(0, order)  # noqa: E731
     return Projection(
         means=sort(half * (points[:, :2] + 1)),
         covariance=sort(_covariance(points, parameters["scales"], parameters["rotations"], size)),
-        colors=sort(_colors(points.detach(), parameters["base"], parameters["bands"])),
+        colors=sort(colors.clamp_min(0) if clamp_colors else colors),
         opacities=sort(torch.sigmoid(parameters["opacities"]) * seen),
     )
 
@@ -126,10 +128,10 @@ def rotation_matrices(quaternions: Tensor) -> Tensor:
 
 
 def _colors(points: Tensor, base: Tensor, bands: Tensor) -> Tensor:
-    """[N, 3]: max(0, 1/2 + spherical harmonics of the direction from the camera)."""
+    """[N, 3]: 1/2 + spherical harmonics of the direction from the camera."""
     directions = torch.nn.functional.normalize(points, dim=1)
     basis = spherical_harmonics(directions)[:, : 1 + bands.shape[1], None]
-    return (basis[:, 0] * base[:, 0] + (basis[:, 1:] * bands).sum(1) + 0.5).clamp_min(0)
+    return basis[:, 0] * base[:, 0] + (basis[:, 1:] * bands).sum(1) + 0.5
 
 
 def spherical_harmonics(directions: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from splatbench.budget import NOMINAL_BYTES_PER_GAUSSIAN, Budget
-from splatbench.gaussians import Gaussians2D
 from splatbench.method import Decoded, Method, MethodError
 from splatbench.rate.counts import CountSearch, OutOfReach
 from splatbench.render import iter_strips
@@ -158,8 +157,8 @@ class _Search(Generic[Encoding]):
 
 
 def squared_error(decoded: Decoded, image: np.ndarray) -> float:
-    """Mean squared error of decoded Gaussians, drawn and clamped to [0, 1], against uint8 [H, W, C]."""
-    assert isinstance(decoded, Gaussians2D)
+    """Mean squared error of decoded Gaussians (or layers), drawn and clamped to [0, 1], against uint8 [H, W, C]."""
+    assert not isinstance(decoded, np.ndarray)
     total = 0.0
     for row, strip in iter_strips(decoded):
         shown = strip.clamp(0, 1).cpu().numpy()
