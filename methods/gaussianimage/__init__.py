@@ -3,7 +3,7 @@ and RS covariances; representation, and codec by quantisation-aware fitting."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from splatbench.budget import Budget
 from splatbench.codec import spatial_order
 from splatbench.gaussians import Gaussians2D
 from splatbench.method import Method, MethodError
-from splatbench.rate import Profile, fit_to_rate
+from splatbench.rate import Profile, encode_at_rate
 from splatbench.trace import Trace
 
 from . import bitstream
@@ -68,8 +68,12 @@ class GaussianImage(Method):
             MethodError: the budget fixes neither a count nor a rate that can be met.
             splatbench.trace.Diverged: the loss became NaN or infinite.
         """
+        iterations = budget.iterations or self.config.iterations
         if budget.bpp is not None:
-            return self._encode_at_rate(image, budget, trace, seed)
+            profiles, shortened = (PROFILES, ("qat_iterations",)) if self.config.quantise else ((), ())
+            return encode_at_rate(
+                self, image, budget, trace, seed, steps=iterations, profiles=profiles, shortened=shortened
+            )
         height, width = image.shape[:2]
         n = budget.count(height, width)
         if n is None:
@@ -80,7 +84,6 @@ class GaussianImage(Method):
         target = torch.from_numpy(np.array(image)).to(self.device)  # a copy: the caller's picture may be read-only
         with trace.stage("initialise"):
             parameters = self._start(activation, n, seed)
-        iterations = budget.iterations or self.config.iterations
         total = iterations + (self.config.qat_iterations if self.config.quantise else 0)
         with trace.stage("fit"):
             fit(parameters, activation, target, iterations, trace, lambda p: self._plain(p, activation), total)
@@ -91,20 +94,6 @@ class GaussianImage(Method):
         with trace.stage("quantise"):
             model = fit_quantised(parameters, activation, target, trace, seed, QuantisedModel.codes)
         return model.codes()
-
-    def _encode_at_rate(
-        self, image: np.ndarray, budget: Budget, trace: Trace, seed: int
-    ) -> PlainGaussians | QuantisedGaussians:
-        config, iterations = self.config, budget.iterations or self.config.iterations
-
-        def fit_share(n: int, profile: Profile, share: float, trace: Trace) -> PlainGaussians | QuantisedGaussians:
-            short = replace(config, qat_iterations=max(1, round(share * config.qat_iterations)), **profile)
-            count = Budget(gaussians=n, iterations=max(1, round(share * iterations)))
-            return GaussianImage(short, self.device).encode(image, count, trace, seed)
-
-        configured = {"covariance_bits": config.covariance_bits, "codebook_size": config.codebook_size}
-        profiles = [configured, *(p for p in PROFILES if p != configured)] if config.quantise else [{}]
-        return fit_to_rate(self, image, budget, profiles, iterations, fit_share, trace)
 
     def _start(self, activation: Activation, n: int, seed: int) -> dict[str, Tensor]:
         """The random start. A sum does not care for the order, the caches do: neighbours are kept together, unless

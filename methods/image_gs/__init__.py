@@ -10,18 +10,23 @@ import numpy as np
 from splatbench.budget import Budget
 from splatbench.gaussians import Gaussians2D
 from splatbench.method import Method, MethodError
+from splatbench.rate import Profile, encode_at_rate
 from splatbench.trace import Trace
 
 from . import bitstream
 from .bitstream import Encoding, encoding
-from .config import Config
+from .config import UNQUANTISED, Config
 from .fit import fit
 from .growth import plan
-from .model import Model
+from .model import STORED, Model
 from .start import start
 
 #: The released kernels hold this many channels; a texture stack with more has to be cut.
 MAX_CHANNELS = 12
+
+#: Ways of storing quantised Gaussians that a budget in bytes chooses from, beside that of the settings: bits of scales,
+#: angles and colours, and by how much the bits of positions differ from those of steps of a quarter pixel. Ours.
+PROFILES = ((10, 8, 8, 1), (8, 6, 7, 0), (6, 5, 6, 0), (5, 5, 5, -1))
 
 
 class ImageGS(Method):
@@ -32,26 +37,32 @@ class ImageGS(Method):
     )
     blend = "topk"
     devices = ("cpu",)
-    budgets = ("gaussians", "compression_ratio", "matched_to")
+    budgets = ("gaussians", "compression_ratio", "bpp", "matched_to")
     channels = range(1, MAX_CHANNELS + 1)
     Config = Config
     config: Config
 
     def encode(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1) -> Encoding:
-        """Fits `image` (uint8 [H, W, C], 1 <= C <= 12) with the budget's number of Gaussians.
+        """Fits `image` (uint8 [H, W, C], 1 <= C <= 12) with the budget's number of Gaussians, or with the number, and
+        where all attributes are quantised the bit depths, that give a file of the budget's rate.
 
         A budget's `iterations` and `seconds` are hard limits, unlike the setting `iterations`, which the progressive
         mode raises (`growth.plan`). A fit that runs out of seconds before its last addition has fewer Gaussians.
 
         Raises:
-            MethodError: the budget does not fix a count, or picture and settings do not fit together.
+            MethodError: the budget fixes neither a count nor a rate that can be met, or picture and settings do not
+                fit together.
             splatbench.trace.Diverged: the loss became NaN or infinite.
         """
         self._check(image)
+        if budget.bpp is not None:
+            return self._encode_at_rate(image, budget, trace, seed)
         height, width = image.shape[:2]
         n = budget.count(height, width)
         if n is None:
-            raise MethodError(f"{self.title} needs a Gaussian count or a compression ratio, got {budget.as_dict()}")
+            raise MethodError(
+                f"{self.title} needs a Gaussian count, a compression ratio or a bit rate, got {budget.as_dict()}"
+            )
         if n > height * width:
             raise MethodError(f"{n} Gaussians are more than the {width}x{height} pixels they begin at; ask for fewer")
         config, rng = self.config.resolved(), np.random.default_rng(seed)
@@ -62,6 +73,24 @@ class ImageGS(Method):
         with trace.stage("fit"):
             parameters = fit(parameters, model, image, schedule, trace, rng, snapshot, self.device)
         return snapshot(parameters)
+
+    def _encode_at_rate(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int) -> Encoding:
+        config = self.config.resolved()
+        quarter = (max(image.shape[:2]) - 1).bit_length() + 2
+        profiles: list[Profile] = [
+            {
+                "position_bits": min(max(quarter + more, 4), 16),
+                "scale_bits": scale,
+                "angle_bits": angle,
+                "color_bits": color,
+            }
+            for scale, angle, color, more in PROFILES
+        ]
+        return encode_at_rate(
+            ImageGS(config, self.device), image, budget, trace, seed,
+            steps=plan(1, config, budget.iterations).steps,
+            profiles=profiles if all(config.bits(name) < UNQUANTISED for name in STORED) else (),
+        )  # fmt: skip
 
     def _check(self, image: np.ndarray) -> None:
         if image.dtype != np.uint8 or image.ndim != 3 or image.size == 0:

@@ -5,7 +5,7 @@ The paper writes no file and quantises nothing: a fit is stored as float32, or, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from splatbench.budget import NOMINAL_BYTES_PER_GAUSSIAN, Budget
 from splatbench.gaussians import Gaussians2D
 from splatbench.method import Method, MethodError
-from splatbench.rate import Profile, fit_to_rate
+from splatbench.rate import Profile, encode_at_rate
 from splatbench.trace import Trace
 
 from . import bitstream
@@ -72,8 +72,12 @@ class SmartSplat(Method):
             splatbench.trace.Diverged: the loss became NaN or infinite.
         """
         image = self._checked(image)
+        iterations = budget.iterations or self.config.iterations
         if budget.bpp is not None:
-            return self._encode_at_rate(image, budget, trace, seed)
+            profiles, shortened = (PROFILES, ("qat_iterations",)) if self.config.quantise else ((), ())
+            return encode_at_rate(
+                self, image, budget, trace, seed, steps=iterations, profiles=profiles, shortened=shortened
+            )
         n = self._count(image, budget)
         size = image.shape[0], image.shape[1]
         activation = Activation(self.config, size)
@@ -82,7 +86,6 @@ class SmartSplat(Method):
             parameters = self._parameters(start, activation, seed)
         self._note(start, n, trace)
         target = torch.from_numpy(image).to(self.device)
-        iterations = budget.iterations or self.config.iterations
         total = iterations + (self.config.qat_iterations if self.config.quantise else 0)
         with trace.stage("fit"):
             fit(parameters, activation, target, iterations, trace, lambda p: self._plain(p, activation), total)
@@ -98,20 +101,6 @@ class SmartSplat(Method):
 
         with trace.stage("quantise"):
             return refine(parameters, activation, target, trace, finish)
-
-    def _encode_at_rate(
-        self, image: np.ndarray, budget: Budget, trace: Trace, seed: int
-    ) -> PlainGaussians | QuantisedGaussians:
-        config, iterations = self.config, budget.iterations or self.config.iterations
-
-        def fit_share(n: int, profile: Profile, share: float, trace: Trace) -> PlainGaussians | QuantisedGaussians:
-            short = replace(config, qat_iterations=max(1, round(share * config.qat_iterations)), **profile)
-            count = Budget(gaussians=n, iterations=max(1, round(share * iterations)))
-            return SmartSplat(short, self.device).encode(image, count, trace, seed)
-
-        configured = {name: getattr(config, name) for name in PROFILES[0]}
-        profiles = [configured, *(p for p in PROFILES if p != configured)] if config.quantise else [{}]
-        return fit_to_rate(self, image, budget, profiles, iterations, fit_share, trace)
 
     def _checked(self, image: np.ndarray) -> np.ndarray:
         """The image as the kernels want it, copied only if need be."""
