@@ -13,7 +13,7 @@ from torch import Tensor
 from splatbench.budget import Budget
 from splatbench.codec import spatial_order
 from splatbench.method import Method, MethodError
-from splatbench.rate import Profile, fit_to_rate
+from splatbench.rate import Profile, encode_at_rate
 from splatbench.trace import Trace
 
 from . import bitstream
@@ -70,7 +70,8 @@ class LIG(Method):
             splatbench.trace.Diverged: a loss became NaN or infinite.
         """
         if budget.bpp is not None:
-            return self._encode_at_rate(image, budget, trace, seed)
+            steps, profiles = budget.iterations or self.config.iterations, PROFILES if self.config.quantise else ()
+            return encode_at_rate(self, image, budget, trace, seed, steps=steps, profiles=profiles)
         size = height, width = image.shape[:2]
         n = budget.count(height, width)
         if n is None:
@@ -100,17 +101,6 @@ class LIG(Method):
 
     def _fitted(self, levels: list[Level], ranges: list[Range], size: tuple[int, int]) -> Fitted:
         return Fitted(LevelPicture(tuple(levels), tuple(ranges), size=size), self.config)
-
-    def _encode_at_rate(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int) -> Fitted:
-        config, iterations = self.config, budget.iterations or self.config.iterations
-
-        def fit_share(n: int, profile: Profile, share: float, trace: Trace) -> Fitted:
-            count = Budget(gaussians=n, iterations=max(1, round(share * iterations)))
-            return LIG(replace(config, **profile), self.device).encode(image, count, trace, seed)
-
-        configured = {"covariance_bits": config.covariance_bits, "color_bits": config.color_bits}
-        profiles = [configured, *(p for p in PROFILES if p != configured)] if config.quantise else [{}]
-        return fit_to_rate(self, image, budget, profiles, iterations, fit_share, trace)
 
     def _fit(
         self,

@@ -11,7 +11,7 @@ from splatbench.budget import Budget
 from splatbench.codec import Attribute, BitstreamError, gaussians_from_arrays, read, write
 from splatbench.gaussians import Gaussians2D
 from splatbench.method import Method, MethodError
-from splatbench.rate import Profile, fit_to_rate
+from splatbench.rate import encode_at_rate
 from splatbench.trace import Trace
 
 from .config import Config
@@ -50,8 +50,9 @@ class ThreeDGS(Method):
             MethodError: the budget fixes neither a count nor a rate that can be met.
             splatbench.trace.Diverged: the loss became NaN or infinite.
         """
+        iterations = budget.iterations or self.config.iterations
         if budget.bpp is not None:
-            return self._encode_at_rate(image, budget, trace, seed)
+            return encode_at_rate(self, image, budget, trace, seed, steps=iterations)
         size = height, width = image.shape[:2]
         n = budget.count(height, width)
         if n is None:
@@ -62,7 +63,6 @@ class ThreeDGS(Method):
         with trace.stage("initialise"):
             start = initial_parameters(n, self.config.sh_degree, seed)
             parameters = {name: value.to(self.device) for name, value in start.items()}
-        iterations = budget.iterations or self.config.iterations
         flatten = lambda p: _flatten(p, size, self.config.clamps_colors)  # noqa: E731
         with trace.stage("fit"):
             fit(parameters, target, self.config, iterations, trace, flatten)
@@ -71,15 +71,6 @@ class ThreeDGS(Method):
         if stuck > STUCK:
             trace.note(f"{100 * stuck:.0f} % of the colours are stuck at 0, where they have no gradient (clamp_colors)")
         return result
-
-    def _encode_at_rate(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int) -> Gaussians2D:
-        iterations = budget.iterations or self.config.iterations
-
-        def fit_share(n: int, _: Profile, share: float, trace: Trace) -> Gaussians2D:
-            count = Budget(gaussians=n, iterations=max(1, round(share * iterations)))
-            return self.encode(image, count, trace, seed)
-
-        return fit_to_rate(self, image, budget, [{}], iterations, fit_share, trace)
 
     def to_bytes(self, encoding: Gaussians2D) -> bytes:
         attributes = [Attribute(name, value.cpu().numpy()) for name, value in encoding.tensors().items()]

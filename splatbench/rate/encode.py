@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -42,7 +43,8 @@ def encode_at_rate(
     def fit(n: int, profile: Profile, share: float, trace: Trace) -> Any:
         fewer = {name: max(1, round(share * getattr(config, name))) for name in shortened}
         iterations = budget.iterations if share == 1 else max(1, round(share * steps))
-        own = type(method)(dataclasses.replace(config, **fewer, **profile), method.device)
+        own = copy.copy(method)  # with all that `prepare` has made
+        own.config = dataclasses.replace(config, **fewer, **profile)
         return own.encode(image, Budget(gaussians=n, iterations=iterations), trace, seed)
 
     configured = {name: getattr(config, name) for name in profiles[0]} if profiles else {}
