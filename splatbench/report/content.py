@@ -122,7 +122,10 @@ def _means_table(identity: str, title: str, rows: list[Row], settings: ReportSet
 
 
 def _sorted(rows: list[Row]) -> list[Row]:
-    """Rows of the same target together, the best first, those without a rank last; controls stay as they are."""
+    """Rows of the same target together, the best first, those without a rank last. Controls stay as they are: the
+    same quality of two codecs is no common target."""
+    if rows and rows[0].track == "controls":
+        return rows
     targets = list(dict.fromkeys(row.target for row in rows))
     return sorted(rows, key=lambda row: (targets.index(row.target), row.rank or len(rows) + 1))
 

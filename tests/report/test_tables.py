@@ -157,6 +157,18 @@ def test_columns_say_real_and_nominal_rate_times_and_completeness(tables: dict[s
     assert cells["bpp_ratio"].value == pytest.approx(24 / cells["bpp"].value)
 
 
+def test_controls_are_not_sorted_by_their_qualities(record) -> None:
+    """Quality 50 of one codec has nothing to do with quality 50 of another."""
+    records = [
+        record(entry=codec, title=codec, family=codec, column="control", budget={"quality": quality}, n_target=None)
+        for codec in ("jpeg", "webp")
+        for quality in (10, 50)
+    ]
+    (table,) = result_tables(summarise(records), ReportSettings())
+    shown = [(row[0].text, row[1].text) for row in table.rows]
+    assert shown == [(c, f"quality {q}") for c in ("jpeg", "webp") for q in (10, 50)]
+
+
 def test_compression_ratios_are_those_of_the_mean_rates(record) -> None:
     """7 bytes per Gaussian at N = 3HW / (7 CR) is CR by the formula; the file may be another."""
     pixels = 512 * 768
