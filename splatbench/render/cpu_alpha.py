@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .cpu_forms import CELLS, TILE_FLOATS, FormsRasterizer, forms_at, strip_floats
+from .cpu_forms import forms_at
+from .cpu_lists import CELLS, TILE_FLOATS, RecordRasterizer, strip_floats
 from .cpu_plan import CELL, PITCH
 from .cpu_sum import write_tile
 from .f32x16 import (
@@ -206,7 +207,7 @@ def _collect(t, threads, board, records, ids, start, width, height, pitch, cells
             flat[e * _COLUMNS : start[k + 1] * _COLUMNS] = 0
 
 
-class AlphaRasterizer(FormsRasterizer):
+class AlphaRasterizer(RecordRasterizer):
     """Blend `alpha` on the CPU. `take` with `signed=False`, Gaussians from front to back; `draw`; `backward`."""
 
     def draw(self, background: np.ndarray, out: np.ndarray) -> None:

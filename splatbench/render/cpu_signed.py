@@ -8,7 +8,8 @@ import math
 import numpy as np
 
 from .cpu_bins import CUT
-from .cpu_forms import CELLS, TILE_FLOATS, FormsRasterizer, forms_at, strip_floats
+from .cpu_forms import forms_at
+from .cpu_lists import CELLS, TILE_FLOATS, RecordRasterizer, strip_floats
 from .cpu_plan import CELL, PITCH
 from .cpu_sum import write_tile
 from .f32x16 import fma, load, minimum, splat, store, totals, weight, where_at_least
@@ -73,7 +74,7 @@ def _draw(t, threads, board, records, ids, start, work, image):
 
 @part(_nrt=False, forceinline=True)
 def _gather(r, x_lo, y_lo, cells, pitch, from_t, color_top, sums, at):
-    """What a Gaussian sums in the tile at (x_lo, y_lo), to sums[at : at + 8]; see `_differentiate` of `cpu_forms`.
+    """What a Gaussian sums in the tile at (x_lo, y_lo), to sums[at : at + 8]; see `_differentiate` of `cpu_lists`.
 
     cells: dL/dpicture. Weights with t below `from_t` have no gradient; that of colours is limited to `color_top`.
     """
@@ -118,7 +119,7 @@ def _collect(t, threads, board, records, ids, start, width, height, pitch, cells
                 _gather(r, TILE * column, TILE * row, cells, pitch, from_t, color_top, flat, e * _COLUMNS)
 
 
-class SignedRasterizer(FormsRasterizer):
+class SignedRasterizer(RecordRasterizer):
     """Blend `signed` on the CPU. `take` with `signed=True`, then `draw`, then `backward`."""
 
     def draw(self, out: np.ndarray) -> None:

@@ -141,6 +141,18 @@ def test_what_cannot_be_drawn_has_zero_gradients(draw):
         assert not v.grad[:7].any() and v.grad[7].any()
 
 
+def test_extreme_matrices_stay_finite():
+    extremes = [1e160, 1e-160, 1e30, 1e-30, -1e30, -1e-30, 0.0]
+    shapes = torch.cartesian_prod(*[torch.tensor(extremes, dtype=torch.float64)] * 3)
+    inputs = [torch.full((len(shapes), 2), 6.0), shapes, torch.ones(len(shapes), 3)]
+    for v in inputs:
+        v.requires_grad_()
+    image = rasterize_signed(*inputs, (10, 12))
+    image.square().sum().backward()
+    assert torch.isfinite(image).all() and torch.isfinite(inputs[2].grad).all()
+    assert not torch.isnan(inputs[0].grad).any() and not torch.isnan(inputs[1].grad).any()
+
+
 def test_no_gaussian_is_black():
     empty = torch.zeros(0, 2), torch.zeros(0, 3, dtype=torch.float64), torch.zeros(0, 3)
     assert not rasterize_signed(*empty, (5, 7)).any()
