@@ -70,6 +70,11 @@ class Codecs(Method):
     def suffix(self) -> str:
         return self.config.format.suffix
 
+    def prepare(self) -> None:
+        """Raises MethodError where the library was built without the format."""
+        if why := self.config.format.missing():
+            raise MethodError(f"{self.config.format.title} cannot be written: {why}")
+
     def encode(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1) -> CodecFile:
         """At a quality of the format's own scale, or at the quality whose file comes nearest to a bit rate (the
         record shows what was reached), or lossless.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import imagecodecs
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Format:
         max_side: pixels that the format, or the library's decoder, holds.
         encode: uint8 [H, W, 3] and a request to the file.
         max_pixels: the same for H * W; None where the sides alone decide.
+        missing: says what to install where the library was built without this format, else "".
     """
 
     title: str
@@ -50,6 +51,7 @@ class Format:
     max_side: int
     encode: Callable[[np.ndarray, Request], bytes]
     max_pixels: int | None = None
+    missing: Callable[[], str] = str
 
     def check_size(self, height: int, width: int) -> None:
         """Raises ValueError for a picture that the format cannot hold."""
@@ -112,16 +114,37 @@ def _png(pixels: np.ndarray, request: Request) -> bytes:
     return _save(pixels, "PNG", compress_level=request.effort)
 
 
+def _pillow_lacks(feature: str) -> str:
+    return (
+        "" if features.check(feature) else "this pillow was built without it; `pip install pillow` brings one with it"
+    )
+
+
+def _imagecodecs_lacks_jxl() -> str:
+    return (
+        ""
+        if imagecodecs.JPEGXL.available
+        else "this imagecodecs was built without it; `pip install imagecodecs` brings one with it"
+    )
+
+
 FORMATS: dict[str, Format] = {
     # libjpeg-turbo; its default subsampling. There is no effort to choose.
     "jpeg": Format("JPEG", ".jpg", (1, 100), (0, 0, 0), ("4:2:0", "4:2:2", "4:4:4"), False, 65535, _jpeg),
     # libwebp; effort is its `method`, default 4. Lossy WebP is always 4:2:0.
-    "webp": Format("WebP", ".webp", (0, 100), (0, 4, 6), ("4:2:0",), True, 16383, _webp),
+    "webp": Format(
+        "WebP", ".webp", (0, 100), (0, 4, 6), ("4:2:0",), True, 16383, _webp, missing=lambda: _pillow_lacks("webp")
+    ),
     # libavif; effort is 10 - `speed`, default speed 6. Its decoder takes up to 2^28 pixels. The lossless mode of the
     # format needs RGB planes (identity matrix), which pillow does not offer.
-    "avif": Format("AVIF", ".avif", (0, 100), (0, 4, 10), ("4:2:0", "4:2:2", "4:4:4"), False, 32768, _avif, 1 << 28),
+    "avif": Format(
+        "AVIF", ".avif", (0, 100), (0, 4, 10), ("4:2:0", "4:2:2", "4:4:4"), False, 32768, _avif,
+        max_pixels=1 << 28, missing=lambda: _pillow_lacks("avif"),
+    ),
     # libjxl; its `effort`, default 7. Lossy JPEG XL works on XYB at full resolution; quality 100 would be lossless.
-    "jxl": Format("JPEG XL", ".jxl", (0, 99), (1, 7, 9), ("4:4:4",), True, 1 << 30, _jxl),
+    "jxl": Format(
+        "JPEG XL", ".jxl", (0, 99), (1, 7, 9), ("4:4:4",), True, 1 << 30, _jxl, missing=_imagecodecs_lacks_jxl
+    ),
     # zlib's level, default 6.
     "png": Format("PNG", ".png", None, (0, 6, 9), ("4:4:4",), True, (1 << 31) - 1, _png),
-}
+}  # fmt: skip

@@ -191,6 +191,15 @@ def test_pictures_that_a_format_cannot_hold(codec: str, shape: tuple[int, int], 
         encode(image, Budget(quality=5), codec=codec)
 
 
+@pytest.mark.parametrize("codec", ["webp", "avif"])
+def test_a_library_without_the_format_is_named(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(codec=codec).prepare()
+    monkeypatch.setattr("PIL.features.check", lambda feature: feature != codec)
+    make(codec="jpeg").prepare()
+    with pytest.raises(MethodError, match=f"{NAMES[codec]} cannot be written: this pillow was built without it"):
+        make(codec=codec).prepare()
+
+
 @pytest.mark.parametrize("codec", NAMES)
 def test_other_files_are_refused(codec: str, picture: np.ndarray) -> None:
     budget = Budget(native=True) if codec == "png" else Budget(quality=60)
