@@ -117,7 +117,7 @@ def test_pictures_that_it_cannot_take(encode, image, message):
 
 
 def test_budgets_that_it_cannot_meet(method, encode, crop):
-    with pytest.raises(MethodError, match="Gaussian count or a compression ratio"):
+    with pytest.raises(MethodError, match="Gaussian count, a compression ratio or a bit rate"):
         method(method.make_config({})).encode(crop, Budget(native=True), Trace())
     with pytest.raises(MethodError, match="96x96 pixels they begin at; ask for fewer"):
         encode(crop, 96 * 96 + 1, 2)
