@@ -2,8 +2,8 @@
 
 A document marks a place with `<!--METRIC FILE ENTRY@BUDGET-->...<!--/-->` for a mean over images, or
 `<!--METRIC FILE ENTRY@BUDGET - ENTRY@BUDGET-->...<!--/-->` for the mean of the differences image by image, with the
-smallest and the largest. FILE is a name in results/published, BUDGET a slug such as n28000-i600; ENTRY:SNAPSHOT is
-what an entry had then.
+smallest and the largest. A mean `... over ENTRY@BUDGET-->` is over the images that this one has, too. FILE is a name in
+results/published, BUDGET a slug such as n28000-i600; ENTRY:SNAPSHOT is what an entry had then.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from splatbench.record import Record, read_records
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "published"
 
 _PLACE = re.compile(
-    r"<!--(?P<metric>\w+) (?P<file>\w+) (?P<first>[^\s<>]+?)(?: - (?P<second>[^\s<>]+?))?-->.*?<!--/-->"
+    r"<!--(?P<metric>\w+) (?P<file>\w+) (?P<first>[^\s<>]+?)(?: (?P<how>-|over) (?P<second>[^\s<>]+?))?-->.*?<!--/-->"
 )
 _DIGITS = {"psnr": 2, "ms_ssim": 4, "ssim": 4, "lpips_alex": 3, "bpp": 3, "nominal_bpp": 3}
 
@@ -36,11 +36,9 @@ def _values(file: str, metric: str, run: str) -> dict[tuple[str, str, int], floa
     """By data set, image and seed: a metric, or bpp, of the files of ENTRY@BUDGET or ENTRY:SNAPSHOT@BUDGET."""
     name, _, budget = run.partition("@")
     entry, _, snapshot = name.partition(":")
-    rows = [
-        r
-        for r in _records(file)
-        if (r.entry, r.budget_slug, r.snapshot) == (entry, budget, snapshot or "final") and r.status == "ok"
-    ]
+    rows = [r for r in _records(file) if (r.entry, r.budget_slug, r.snapshot) == (entry, budget, snapshot or "final")]
+    if failed := [f"{r.image} ({r.status})" for r in rows if r.status != "ok"]:
+        raise FigureError(f"{file}.jsonl: a mean of {run} would leave out {', '.join(failed)}")
     values = {
         (r.dataset, r.image, r.seed): getattr(r, metric) if metric.endswith("bpp") else r.metrics.get(metric)
         for r in rows
@@ -54,9 +52,13 @@ def _values(file: str, metric: str, run: str) -> dict[tuple[str, str, int], floa
 def _figure(place: re.Match[str]) -> str:
     metric, digits = place["metric"], _DIGITS[place["metric"]]
     first = _values(place["file"], metric, place["first"])
-    if place["second"] is None:
+    second = _values(place["file"], metric, place["second"]) if place["second"] else first
+    if place["how"] == "over":
+        first = {key: value for key, value in first.items() if key in second}
+    if place["how"] != "-":
+        if first.keys() != second.keys():
+            raise FigureError(f"{place['first']} in {place['file']}.jsonl lacks images of {place['second']}")
         return f"{sum(first.values()) / len(first):.{digits}f}"
-    second = _values(place["file"], metric, place["second"])
     if first.keys() != second.keys():
         raise FigureError(f"{place['first']} and {place['second']} in {place['file']}.jsonl are of different images")
     differences = [first[key] - second[key] for key in first]

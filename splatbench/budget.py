@@ -25,7 +25,8 @@ class Budget:
         quality: quality setting of an image codec (controls only).
         matched_to: id of the experiment entry whose per-image counts are the targets.
         native: the method chooses; the count that came out is recorded.
-        iterations: at most this many fitting steps (None: the method's own default).
+        iterations: at most this many fitting steps (None: the method's own default). The steps of a refinement with
+            quantised attributes, a setting of the method, come after them.
         seconds: wall-time limit of `encode`.
 
     Raises:

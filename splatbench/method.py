@@ -85,6 +85,31 @@ class Method(abc.ABC):
         """The paper's own bit count of this encoding (a formula), or None where the paper gives none."""
         return None
 
+    def check_image(self, image: np.ndarray) -> None:
+        """Raises MethodError unless `image` is uint8 [H, W, C], not empty, with a number of channels that is taken."""
+        if image.dtype != np.uint8 or image.ndim != 3 or image.size == 0:
+            raise MethodError(f"{self.title} takes uint8 [H, W, C], got {image.dtype} {list(image.shape)}")
+        if image.shape[2] not in self.channels:
+            first, last = self.channels[0], self.channels[-1]
+            takes = f"{first} to {last}" if last > first else str(first)
+            raise MethodError(f"{self.title} takes {takes} channels, the picture has {image.shape[2]}")
+
+    def count_for(self, image: np.ndarray, budget: Budget) -> int:
+        """Number of Gaussians that a budget gives for an image, uint8 [H, W, C].
+
+        Raises:
+            MethodError: not such an image; or the budget fixes none, or more than the picture has pixels.
+        """
+        self.check_image(image)
+        height, width = image.shape[:2]
+        n = budget.count(height, width)
+        if n is None:
+            takes = ", ".join(self.budgets)
+            raise MethodError(f"{self.title} takes one of {takes}, got {budget.as_dict()}")
+        if n > height * width:
+            raise MethodError(f"{n} Gaussians are more than the {width}x{height} pixels of the picture; ask for fewer")
+        return n
+
     @classmethod
     def devices_for(cls, wanted: str) -> tuple[str, ...]:
         """Device types to choose from where the user wants `auto`, or a type by name."""

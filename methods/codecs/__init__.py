@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from splatbench.budget import Budget
+from splatbench.budget import RATE_TOLERANCE, Budget
 from splatbench.codec.pictures import decode_picture
 from splatbench.method import Method, MethodError
 from splatbench.trace import Trace
@@ -76,22 +76,24 @@ class Codecs(Method):
             raise MethodError(f"{self.config.format.title} cannot be written: {why}")
 
     def encode(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1) -> CodecFile:
-        """At a quality of the format's own scale, or at the quality whose file comes nearest to a bit rate (the
-        record shows what was reached), or lossless.
+        """At a quality of the format's own scale, or at the quality whose file comes nearest to a bit rate, or
+        lossless. The scales are coarse: a note says which quality was taken and how far off its file is.
 
         Raises:
-            MethodError: a budget that does not fit the settings, a quality outside the scale, or a picture that the
-                format cannot hold.
+            MethodError: a budget that does not fit the settings, a quality or a rate outside the scale, or a picture
+                that the format cannot hold.
         """
         try:
             self.config.format.check_size(*image.shape[:2])
         except ValueError as error:
             raise MethodError(str(error)) from None
         self._check(budget)
+        quality = budget.quality
+        if budget.bpp is not None:
+            with trace.stage("search"):
+                quality = self._nearest(image, budget.bpp, trace)
         with trace.stage("encode"):
-            if budget.bpp is not None:
-                return self._nearest(image, budget.bpp)
-            return self._at(image, budget.quality)
+            return self._at(image, quality)
 
     def _check(self, budget: Budget) -> None:
         title = self.config.format.title
@@ -110,10 +112,11 @@ class Codecs(Method):
                 raise MethodError(f"{format.title} quality must be {lowest} to {highest}, got {quality}")
         return CodecFile(format.encode(image, self.config.request(quality)), quality)
 
-    def _nearest(self, image: np.ndarray, bpp: float) -> CodecFile:
+    def _nearest(self, image: np.ndarray, bpp: float, trace: Trace) -> int | None:
         """Bisection for the first quality above the rate; it or the one below comes nearest."""
         assert self.config.format.qualities is not None
-        target = bpp * image.shape[0] * image.shape[1] / 8
+        pixels = image.shape[0] * image.shape[1]
+        target = bpp * pixels / 8
         low, high = self.config.format.qualities
         tried: list[CodecFile] = []
         while low <= high:
@@ -122,7 +125,17 @@ class Codecs(Method):
                 low = (low + high) // 2 + 1
             else:
                 high = (low + high) // 2 - 1
-        return min(tried, key=lambda file: abs(len(file.data) - target))
+        best = min(tried, key=lambda file: abs(len(file.data) - target))
+        off = len(best.data) / target - 1
+        one_side = len({len(file.data) > target for file in tried}) == 1
+        if one_side and abs(off) > RATE_TOLERANCE:
+            end = "smallest" if off > 0 else "largest"
+            raise MethodError(
+                f"{bpp:g} bit/pixel are {target:.0f} bytes here, and the {end} file of {self.config.format.title} has "
+                f"{len(best.data)} ({8 * len(best.data) / pixels:.3g} bit/pixel, quality {best.quality})"
+            )
+        trace.note(f"quality {best.quality}: {100 * off:+.1f} % of the rate asked for")
+        return best.quality
 
     def to_bytes(self, encoding: CodecFile) -> bytes:
         return encoding.data

@@ -11,6 +11,8 @@ import imagecodecs
 import numpy as np
 from PIL import Image, features
 
+from splatbench.codec.pictures import encode_png
+
 
 @dataclass(frozen=True)
 class Request:
@@ -111,13 +113,20 @@ def jxl_distance(quality: int) -> float:
 
 
 def _png(pixels: np.ndarray, request: Request) -> bytes:
-    return _save(pixels, "PNG", compress_level=request.effort)
+    return encode_png(pixels, request.effort)
 
 
 def _pillow_lacks(feature: str) -> str:
     return (
         "" if features.check(feature) else "this pillow was built without it; `pip install pillow` brings one with it"
     )
+
+
+def _webp_lacks() -> str:
+    """Pillow writes it, imagecodecs reads it."""
+    if not imagecodecs.WEBP.available:
+        return "this imagecodecs was built without it; `pip install imagecodecs` brings one with it"
+    return _pillow_lacks("webp")
 
 
 def _imagecodecs_lacks_jxl() -> str:
@@ -133,7 +142,7 @@ FORMATS: dict[str, Format] = {
     "jpeg": Format("JPEG", ".jpg", (1, 100), (0, 0, 0), ("4:2:0", "4:2:2", "4:4:4"), False, 65535, _jpeg),
     # libwebp; effort is its `method`, default 4. Lossy WebP is always 4:2:0.
     "webp": Format(
-        "WebP", ".webp", (0, 100), (0, 4, 6), ("4:2:0",), True, 16383, _webp, missing=lambda: _pillow_lacks("webp")
+        "WebP", ".webp", (0, 100), (0, 4, 6), ("4:2:0",), True, 16383, _webp, missing=_webp_lacks
     ),
     # libavif; effort is 10 - `speed`, default speed 6. Its decoder takes up to 2^28 pixels. The lossless mode of the
     # format needs RGB planes (identity matrix), which pillow does not offer.

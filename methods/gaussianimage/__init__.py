@@ -12,7 +12,7 @@ from torch import Tensor
 from splatbench.budget import Budget
 from splatbench.codec import spatial_order
 from splatbench.gaussians import Gaussians2D
-from splatbench.method import Method, MethodError
+from splatbench.method import Method
 from splatbench.rate import Profile, encode_at_rate
 from splatbench.trace import Trace
 
@@ -75,11 +75,7 @@ class GaussianImage(Method):
                 self, image, budget, trace, seed, steps=iterations, profiles=profiles, shortened=shortened
             )
         height, width = image.shape[:2]
-        n = budget.count(height, width)
-        if n is None:
-            raise MethodError(
-                f"{self.title} needs a Gaussian count, a compression ratio or a bit rate, got {budget.as_dict()}"
-            )
+        n = self.count_for(image, budget)
         activation = Activation(self.config, (height, width))
         target = torch.from_numpy(np.array(image)).to(self.device)  # a copy: the caller's picture may be read-only
         with trace.stage("initialise"):

@@ -9,7 +9,7 @@ import numpy as np
 
 from splatbench.budget import Budget
 from splatbench.gaussians import Gaussians2D
-from splatbench.method import Method, MethodError
+from splatbench.method import Method
 from splatbench.rate import Profile, encode_at_rate
 from splatbench.trace import Trace
 
@@ -54,17 +54,11 @@ class ImageGS(Method):
                 fit together.
             splatbench.trace.Diverged: the loss became NaN or infinite.
         """
-        self._check(image)
+        self.check_image(image)
         if budget.bpp is not None:
             return self._encode_at_rate(image, budget, trace, seed)
         height, width = image.shape[:2]
-        n = budget.count(height, width)
-        if n is None:
-            raise MethodError(
-                f"{self.title} needs a Gaussian count, a compression ratio or a bit rate, got {budget.as_dict()}"
-            )
-        if n > height * width:
-            raise MethodError(f"{n} Gaussians are more than the {width}x{height} pixels they begin at; ask for fewer")
+        n = self.count_for(image, budget)
         config, rng = self.config.resolved(), np.random.default_rng(seed)
         schedule, model = plan(n, config, budget.iterations), Model(config, (height, width))
         snapshot = partial(encoding, model)
@@ -91,14 +85,6 @@ class ImageGS(Method):
             steps=plan(1, config, budget.iterations).steps,
             profiles=profiles if all(config.bits(name) < UNQUANTISED for name in STORED) else (),
         )  # fmt: skip
-
-    def _check(self, image: np.ndarray) -> None:
-        if image.dtype != np.uint8 or image.ndim != 3 or image.size == 0:
-            raise MethodError(f"{self.title} takes uint8 [H, W, C], got {image.dtype} {list(image.shape)}")
-        if image.shape[2] not in self.channels:
-            raise MethodError(
-                f"{self.title} takes 1 to {MAX_CHANNELS} channels, the picture has {image.shape[2]}; split the stack"
-            )
 
     def to_bytes(self, encoding: Encoding) -> bytes:
         return bitstream.write_encoding(encoding)

@@ -76,7 +76,7 @@ class Config:
     post_min_steps: int | None = None  # [C] 3000: steps after the last addition that the override leaves at least
     added_colors: Literal["residual", "target"] = "residual"  # [C] signed residual; ours: the colour of the pixel
 
-    blend: Literal["topk", "sum"] = "topk"  # [P] top-K normalised; "sum": its ablation without
+    blend: Literal["topk", "sum"] = "topk"  # [P] top-K normalised; "sum": its ablation without, weights below 1/255 cut
     k: int = TOP_K  # [P] 10
     epsilon: float = TOPK_EPSILON  # [C] 1e-4
     min_response: float = TOPK_MIN_RESPONSE  # ours; not used under tiles_3sigma

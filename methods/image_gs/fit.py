@@ -11,6 +11,7 @@ from splatbench.codec import spatial_order
 from splatbench.fitting import PictureLoss, on_curve, psnr
 from splatbench.losses import Objective
 from splatbench.optim import Adam
+from splatbench.render import render
 from splatbench.trace import Trace
 
 from .config import Config
@@ -96,18 +97,23 @@ def begin(parameters: Parameters, config: Config) -> tuple[Parameters, Adam]:
 
 
 class Look:
-    """PSNR and SSIM of the picture as it is shown, clamped."""
+    """PSNR and SSIM of the picture as it is shown: clamped, and raised to 1 / gamma."""
 
     def __init__(self, model: Model, image: np.ndarray, device: str) -> None:
-        self._model = model
+        self._model, self._target = model, target(image, 1.0, device)
         judge = Objective(ssim=1.0, clamp=True)
-        self._loss = PictureLoss(target(image, model.config.gamma, device), judge, topk=model.rule, compat=model.compat)
+        self._loss = PictureLoss(self._target, judge, topk=model.rule, compat=model.compat)
+        self._judge = judge.against(self._target)
 
     @torch.no_grad()
     def __call__(self, parameters: Parameters) -> tuple[float, float]:
         """(PSNR in dB, SSIM)."""
-        lost = self._loss(*self._model(parameters)).item()
-        return psnr(self._loss.mse()), 1 - lost
+        if self._model.config.gamma == 1:
+            lost = self._loss(*self._model(parameters)).item()
+            return psnr(self._loss.mse()), 1 - lost
+        picture = render(self._model.gaussians(parameters)).clamp(0, 1)
+        error = float((picture - self._target / 255).square().mean())
+        return psnr(error), 1 - self._judge(picture).item()
 
 
 class EarlyStop:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splatbench.budget import Budget
+from splatbench.budget import NOMINAL_BYTES_PER_GAUSSIAN, Budget
 from splatbench.codec import spatial_order
-from splatbench.method import Method, MethodError
+from splatbench.method import Method
 from splatbench.rate import Profile, encode_at_rate
 from splatbench.trace import Trace
 
@@ -72,12 +72,8 @@ class LIG(Method):
         if budget.bpp is not None:
             steps, profiles = budget.iterations or self.config.iterations, PROFILES if self.config.quantise else ()
             return encode_at_rate(self, image, budget, trace, seed, steps=steps, profiles=profiles)
-        size = height, width = image.shape[:2]
-        n = budget.count(height, width)
-        if n is None:
-            raise MethodError(
-                f"{self.title} needs a Gaussian count, a compression ratio or a bit rate, got {budget.as_dict()}"
-            )
+        size = image.shape[:2]
+        n = self.count_for(image, budget)
         wanted = torch.from_numpy(np.array(image)).to(self.device).float() / 255
         generator = torch.Generator().manual_seed(seed)
         levels: list[Level] = []
@@ -138,4 +134,4 @@ class LIG(Method):
 
     def nominal_bits(self, encoding: Fitted) -> int:
         """56 N: the 7 bytes that SmartSplat's compression ratio takes for every method; LIG has no quantiser."""
-        return 56 * len(encoding)
+        return 8 * NOMINAL_BYTES_PER_GAUSSIAN * len(encoding)

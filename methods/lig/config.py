@@ -55,6 +55,9 @@ class Config:
             if not 1 <= getattr(self, name) <= 16:
                 raise ValueError(f"{name} must be 1 to 16, got {getattr(self, name)}")
 
+        if self.gradient == "published" and self.form == "cholesky":
+            raise ValueError("gradient: published belongs to covariance: direct; a factor is drawn by the exact sum")
+
     @property
     def form(self) -> Literal["direct", "cholesky"]:
         """What stands for a covariance."""

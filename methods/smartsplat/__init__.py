@@ -13,7 +13,7 @@ from torch import Tensor
 
 from splatbench.budget import NOMINAL_BYTES_PER_GAUSSIAN, Budget
 from splatbench.gaussians import Gaussians2D
-from splatbench.method import Method, MethodError
+from splatbench.method import Method
 from splatbench.rate import Profile, encode_at_rate
 from splatbench.trace import Trace
 
@@ -71,14 +71,15 @@ class SmartSplat(Method):
                 rate that can be met.
             splatbench.trace.Diverged: the loss became NaN or infinite.
         """
-        image = self._checked(image)
+        self.check_image(image)
         iterations = budget.iterations or self.config.iterations
         if budget.bpp is not None:
             profiles, shortened = (PROFILES, ("qat_iterations",)) if self.config.quantise else ((), ())
             return encode_at_rate(
                 self, image, budget, trace, seed, steps=iterations, profiles=profiles, shortened=shortened
             )
-        n = self._count(image, budget)
+        n = self.count_for(image, budget)
+        image = np.require(image, requirements=["C", "W"])  # as the kernels want it, copied only if need be
         size = image.shape[0], image.shape[1]
         activation = Activation(self.config, size)
         with trace.stage("initialise"):
@@ -101,25 +102,6 @@ class SmartSplat(Method):
 
         with trace.stage("quantise"):
             return refine(parameters, activation, target, trace, finish)
-
-    def _checked(self, image: np.ndarray) -> np.ndarray:
-        """The image as the kernels want it, copied only if need be."""
-        if image.ndim != 3 or image.dtype != np.uint8 or image.size == 0:
-            raise MethodError(f"{self.title} takes uint8 [H, W, C], got {image.dtype} {list(image.shape)}")
-        if image.shape[2] not in self.channels:
-            raise MethodError(f"{self.title} takes 1 to 12 channels, the picture has {image.shape[2]}; split the stack")
-        return np.require(image, requirements=["C", "W"])
-
-    def _count(self, image: np.ndarray, budget: Budget) -> int:
-        height, width = image.shape[:2]
-        n = budget.count(height, width)
-        if n is None:
-            raise MethodError(
-                f"{self.title} needs a Gaussian count, a compression ratio or a bit rate, got {budget.as_dict()}"
-            )
-        if n > height * width:
-            raise MethodError(f"{n} Gaussians are more than the {width}x{height} pixels they begin at; ask for fewer")
-        return n
 
     def _note(self, start: Start, n: int, trace: Trace) -> None:
         """Tells the record's reader what the exclusion did to the uniform samples."""

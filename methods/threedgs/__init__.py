@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splatbench.budget import Budget
+from splatbench.budget import NOMINAL_BYTES_PER_GAUSSIAN, Budget
 from splatbench.codec import Attribute, BitstreamError, gaussians_from_arrays, read, write
 from splatbench.gaussians import Gaussians2D
-from splatbench.method import Method, MethodError
+from splatbench.method import Method
 from splatbench.rate import encode_at_rate
 from splatbench.trace import Trace
 
@@ -53,12 +53,8 @@ class ThreeDGS(Method):
         iterations = budget.iterations or self.config.iterations
         if budget.bpp is not None:
             return encode_at_rate(self, image, budget, trace, seed, steps=iterations)
-        size = height, width = image.shape[:2]
-        n = budget.count(height, width)
-        if n is None:
-            raise MethodError(
-                f"{self.title} needs a Gaussian count, a compression ratio or a bit rate, got {budget.as_dict()}"
-            )
+        size = image.shape[:2]
+        n = self.count_for(image, budget)
         target = torch.from_numpy(np.array(image)).to(self.device)  # a copy: the caller's picture may be read-only
         with trace.stage("initialise"):
             start = initial_parameters(n, self.config.sh_degree, seed)
@@ -86,7 +82,7 @@ class ThreeDGS(Method):
 
     def nominal_bits(self, encoding: Gaussians2D) -> int:
         """56 N: the 7 bytes that SmartSplat's compression ratio takes for every method."""
-        return 56 * len(encoding)
+        return 8 * NOMINAL_BYTES_PER_GAUSSIAN * len(encoding)
 
 
 @torch.no_grad()

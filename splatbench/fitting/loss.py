@@ -18,7 +18,7 @@ class PictureLoss:
     whole; as a whole picture on other devices.
 
     Args:
-        target: [H, W, C] uint8, on the device of the Gaussians.
+        target: [H, W, C] uint8, or float32 in [0, 1], on the device of the Gaussians.
         objective: the loss.
         topk: the rule of blend `topk`; None for blend `sum`.
         compat: flags of blend `sum` (those of `topk` are in its rule).

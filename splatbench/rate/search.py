@@ -18,7 +18,7 @@ from splatbench.budget import NOMINAL_BYTES_PER_GAUSSIAN, Budget
 from splatbench.method import Decoded, Method, MethodError
 from splatbench.rate.counts import CountSearch, OutOfReach
 from splatbench.render import iter_strips
-from splatbench.trace import Trace
+from splatbench.trace import Diverged, Trace
 
 #: A pilot takes this share of the fit's steps, and at least so many of them.
 PILOT_SHARE, PILOT_STEPS = 0.05, 200
@@ -101,11 +101,15 @@ class _Search(Generic[Encoding]):
     def best_pilot(self, profiles: Sequence[Profile]) -> _Pilot:
         """The profile with the smallest error at the target.
 
+        A profile whose pilots diverge is left out.
+
         Raises:
             OutOfReach: of the profile that comes nearest, where none meets the target.
+            Diverged: every profile's pilots diverged.
         """
         found: list[_Pilot] = []
         missed: list[OutOfReach] = []
+        diverged: Diverged | None = None
         start = round(self.target / NOMINAL_BYTES_PER_GAUSSIAN)
         for profile in profiles:
             try:
@@ -113,7 +117,13 @@ class _Search(Generic[Encoding]):
                 start = found[-1].counts.nearest
             except OutOfReach as error:
                 missed.append(error)
+            except Diverged as error:
+                diverged = error
+                stored = ", ".join(f"{name} {value}" for name, value in profile.items())
+                self.trace.note(f"a pilot diverged{' with ' if stored else ''}{stored}: {error}")
         if not found:
+            if diverged is not None and not missed:
+                raise diverged
             raise min(missed, key=lambda error: abs(math.log(error.size / self.target)))
         return min(found, key=lambda pilot: pilot.error)
 

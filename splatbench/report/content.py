@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from splatbench.budget import RATE_TOLERANCE
+from splatbench.budget import NOMINAL_BYTES_PER_GAUSSIAN, RATE_TOLERANCE
 from splatbench.metrics import REGISTRY
 from splatbench.report.aggregate import TARGET_TOLERANCE, Row, metric_names
 from splatbench.report.labels import (
@@ -32,10 +32,16 @@ _RATES, _COSTS = ("bpp", "nominal_bpp"), ("encode_seconds", "decode_seconds", "p
 
 #: Bits per pixel of what is compressed: 8 for each of red, green and blue.
 _RAW_BPP = 24
-_RATIO_HEADINGS = {
-    "bpp": ("CR, real", True, f"Compression ratio: {_RAW_BPP} bit/pixel over the real rate."),
-    "nominal_bpp": ("CR, nominal", True, f"Compression ratio: {_RAW_BPP} bit/pixel over the nominal rate."),
-}
+_RATIO_COLUMNS = (
+    Column("bpp_ratio", "CR, real", True, f"Compression ratio: {_RAW_BPP} bit/pixel over the real rate."),
+    Column(
+        "nominal_ratio",
+        "CR, nominal",
+        True,
+        f"Compression ratio with {NOMINAL_BYTES_PER_GAUSSIAN} bytes per Gaussian, as SmartSplat counts: 3HW / (7N), "
+        "whatever a file holds.",
+    ),
+)
 
 
 def slug(text: str) -> str:
@@ -87,7 +93,7 @@ def _means_table(identity: str, title: str, rows: list[Row], settings: ReportSet
             "mean over the images that all ranked rows have",
         ),
         *(Column(name, heading(name), True, meaning(name)) for name in _RATES),
-        *(Column(f"{name}_ratio", *_RATIO_HEADINGS[name]) for name in _RATES),
+        *_RATIO_COLUMNS,
         *(Column(name, heading(name), True, meaning(name)) for name in _COSTS),
         Column("images", "Images", True, "results of images in the experiment"),
         Column("device", "Device"),
@@ -110,7 +116,8 @@ def _means_table(identity: str, title: str, rows: list[Row], settings: ReportSet
             *(_mean_cell(row, name, settings, best) for name in metrics),
             Cell(number(row.common_mean, shared, settings.decimals), row.common_mean if partial else None),
             *(_mean_cell(row, name, settings) for name in _RATES),
-            *(_ratio_cell(row, name) for name in _RATES),
+            _ratio_cell(row.means.get("bpp")),
+            _ratio_cell(_rate_by_count(row)),
             *(_mean_cell(row, name, settings) for name in _COSTS),
             Cell(f"{len(row.images)} of {row.total}", f"{len(row.images)} of {row.total}", _completeness(row)),
             Cell(", ".join(row.devices), ", ".join(row.devices) if several_devices else None),
@@ -177,9 +184,15 @@ def _mean_cell(row: Row, name: str, settings: ReportSettings, best: Iterable[tup
     return Cell(text, value, "best" if (id(row), name) in set(best) else "", hint)
 
 
-def _ratio_cell(row: Row, name: str) -> Cell:
-    """The compression ratio of the mean rate `name`; a mean of ratios would be that of the easiest images."""
-    rate = row.means.get(name)
+def _rate_by_count(row: Row) -> float | None:
+    """Mean bit/pixel with 7 bytes per Gaussian; None where there are no Gaussians."""
+    counts, rates, lengths = (row.values.get(name, {}) for name in ("n_actual", "bpp", "bytes"))
+    nominal = [NOMINAL_BYTES_PER_GAUSSIAN * n * rates[i] / lengths[i] for i, n in counts.items() if i in lengths]
+    return sum(nominal) / len(nominal) if nominal else None
+
+
+def _ratio_cell(rate: float | None) -> Cell:
+    """The compression ratio of a mean rate; a mean of ratios would be that of the easiest images."""
     ratio = _RAW_BPP / rate if rate else None
     return Cell(MISSING if ratio is None else significant(ratio), ratio, "muted" if ratio is None else "")
 

@@ -138,9 +138,18 @@ def test_the_nearest_file_is_found(codec: str, bpp: float, picture: np.ndarray) 
 
 
 @pytest.mark.parametrize("codec", LOSSY)
-def test_rates_out_of_reach_give_the_end_of_the_scale(codec: str, picture: np.ndarray) -> None:
-    for bpp, quality in zip((1e-4, 99.0), make(codec=codec).config.format.qualities, strict=True):
-        assert encode(picture, Budget(bpp=bpp), codec=codec) == encode(picture, Budget(quality=quality), codec=codec)
+def test_rates_out_of_reach_are_refused(codec: str, picture: np.ndarray) -> None:
+    for bpp, end in ((1e-4, "smallest"), (99.0, "largest")):
+        with pytest.raises(MethodError, match=f"the {end} file of"):
+            encode(picture, Budget(bpp=bpp), codec=codec)
+
+
+def test_the_record_says_how_far_off_a_rate_is(picture: np.ndarray) -> None:
+    method, trace = make(codec="jpeg"), Trace()
+    file = method.encode(picture, Budget(bpp=1.0), trace)
+    off = 8 * len(file.data) / (picture.shape[0] * picture.shape[1]) - 1
+    assert trace.notes == [f"quality {file.quality}: {100 * off:+.1f} % of the rate asked for"]
+    assert set(trace.stages) == {"search", "encode"}
 
 
 # -- refusals ---------------------------------------------------------------------------------------------------------

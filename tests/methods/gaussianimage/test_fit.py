@@ -82,7 +82,7 @@ def test_time_limit_stops_early(method, crop):
 
 
 def test_needs_a_count(method, crop):
-    with pytest.raises(MethodError, match="needs a Gaussian count, a compression ratio or a bit rate"):
+    with pytest.raises(MethodError, match="takes one of gaussians, compression_ratio"):
         method(method.make_config({})).encode(crop, Budget(native=True), Trace())
 
 

@@ -117,9 +117,9 @@ def test_pictures_that_it_cannot_take(encode, image, message):
 
 
 def test_budgets_that_it_cannot_meet(method, encode, crop):
-    with pytest.raises(MethodError, match="Gaussian count, a compression ratio or a bit rate"):
+    with pytest.raises(MethodError, match="takes one of gaussians, compression_ratio"):
         method(method.make_config({})).encode(crop, Budget(native=True), Trace())
-    with pytest.raises(MethodError, match="96x96 pixels they begin at; ask for fewer"):
+    with pytest.raises(MethodError, match="96x96 pixels of the picture; ask for fewer"):
         encode(crop, 96 * 96 + 1, 2)
 
 
