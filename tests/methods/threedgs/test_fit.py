@@ -108,6 +108,7 @@ def test_learning_rate_falls_at_its_step(method, part, crop, monkeypatch):
 @pytest.mark.parametrize("n", [1, 7])
 def test_odd_sizes_and_few_gaussians(method, shape, n):
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    n = min(n, shape[0] * shape[1])
     instance, gaussians = encode(method, image, n=n, iterations=3, sh_degree=1)
     back = decode(instance.to_bytes(gaussians))
     assert render(back).shape == shape and len(back) == n and instance.nominal_bits(gaussians) == 56 * n
