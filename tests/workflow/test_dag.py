@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+from pathlib import Path
 
 import pytest
 
+from splatbench.experiment import load_experiment
 from splatbench.runner.locks import lock_run
 
 
@@ -56,7 +58,9 @@ def test_report_options_and_titles_encode_and_evaluate_nothing(finished):
 
 
 def test_the_default_experiment_is_the_sample(fresh):
-    assert fresh.jobs(configfile=False) == {"fetch": 1, "encode": 7, "evaluate": 7, "collect": 1, "report": 1}
+    sample = load_experiment(Path(__file__).resolve().parents[2] / "config" / "sample.yaml")
+    shards = len(sample.entries) + 1  # and the controls together
+    assert fresh.jobs(configfile=False) == {"fetch": 1, "encode": shards, "evaluate": shards, "collect": 1, "report": 1}
 
 
 def test_a_named_experiment_replaces_the_default_and_timed_jobs_take_all_cores(fresh):
