@@ -101,19 +101,18 @@ class Look:
 
     def __init__(self, model: Model, image: np.ndarray, device: str) -> None:
         self._model, self._target = model, target(image, 1.0, device)
-        judge = Objective(ssim=1.0, clamp=True)
-        self._loss = PictureLoss(self._target, judge, topk=model.rule, compat=model.compat)
-        self._judge = judge.against(self._target)
+        self._judge = Objective(ssim=1.0, clamp=True)
 
     @torch.no_grad()
     def __call__(self, parameters: Parameters) -> tuple[float, float]:
         """(PSNR in dB, SSIM)."""
-        if self._model.config.gamma == 1:
-            lost = self._loss(*self._model(parameters)).item()
-            return psnr(self._loss.mse()), 1 - lost
+        if self._model.config.gamma == 1:  # strip by strip, for pictures of any size
+            loss = PictureLoss(self._target, self._judge, topk=self._model.rule, compat=self._model.compat)
+            lost = loss(*self._model(parameters)).item()
+            return psnr(loss.mse()), 1 - lost
         picture = render(self._model.gaussians(parameters)).clamp(0, 1)
         error = float((picture - self._target / 255).square().mean())
-        return psnr(error), 1 - self._judge(picture).item()
+        return psnr(error), 1 - self._judge(picture, self._target).item()
 
 
 class EarlyStop:

@@ -8,6 +8,7 @@ import torch
 from skimage import data
 
 from splatbench.budget import Budget
+from splatbench.losses import Objective
 from splatbench.method import MethodError
 from splatbench.render import render
 from splatbench.trace import Diverged, Trace
@@ -246,3 +247,17 @@ def test_kodak(encode, psnr, kodak, name, settings, expected):
     image = load_image(kodak / f"{name}.png").pixels
     _, encoding = encode(image, 28_000, preset="air600", **settings)
     assert psnr(encoding.gaussians, image) == pytest.approx(expected, abs=0.3)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 2.2])
+def test_early_stop_looks_at_what_is_shown(method, gamma):
+    """PSNR and SSIM of the picture as a decoder draws it, also where another power of it is fitted."""
+    names = method.encode.__globals__
+    image = np.ascontiguousarray(data.astronaut()[100:148, 200:264])
+    config = method.make_config({"gamma": gamma}).resolved()
+    model = names["Model"](config, (48, 64))
+    parameters = names["start"](image, 120, config, np.random.default_rng(0))
+    quality, ssim = names["fit"].__globals__["Look"](model, image, "cpu")(parameters)
+    shown = render(model.gaussians(parameters)).clamp(0, 1)
+    assert quality == pytest.approx(-10 * np.log10(np.square(shown.numpy() - image / 255).mean()), abs=1e-3)
+    assert ssim == pytest.approx(1 - Objective(ssim=1.0)(shown, torch.from_numpy(image)).item(), abs=1e-5)
