@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from splatbench.budget import Budget
 from splatbench.record import Column
+from splatbench.schema import Strict, explain, read_mapping, repeated
 
 #: Names that become parts of paths: no separators, no leading dot, no "@" (it marks snapshots).
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=80)]
@@ -22,10 +22,6 @@ class ExperimentError(ValueError):
     """An experiment file that cannot be read or does not fit the schema: names file, key and the nearest valid one."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 def _as_budget(value: Any) -> Any:
     from splatbench.method import build_dataclass
 
@@ -34,13 +30,13 @@ def _as_budget(value: Any) -> Any:
     return build_dataclass(Budget, value, where="budget")
 
 
-class First(_Strict):
+class First(Strict):
     """The first images of a data set, in its own order."""
 
     first: int = Field(ge=1)
 
 
-class DatasetChoice(_Strict):
+class DatasetChoice(Strict):
     """A data set by name, or a folder of the user's own images; all of its images or some."""
 
     name: str | None = None
@@ -68,7 +64,7 @@ class DatasetChoice(_Strict):
         return self.name if self.name is not None else str(self.folder)
 
 
-class Entry(_Strict):
+class Entry(Strict):
     """One line of the table: a method with its settings, at one or several budgets."""
 
     id: Name
@@ -104,12 +100,12 @@ class Entry(_Strict):
                     f"method {self.method!r} cannot meet a budget of kind {budget.target!r} (it takes: {takes})"
                 )
         slugs = [budget.slug for budget in self.budgets]
-        if repeated := _repeated(slugs):
-            raise ValueError(f"budget {repeated} is listed twice")
+        if twice := repeated(slugs):
+            raise ValueError(f"budget {twice} is listed twice")
         return self
 
 
-class Experiment(_Strict):
+class Experiment(Strict):
     """One experiment file. Everything that a result depends on is in `entries`, `datasets` and `seeds`; metrics, titles
     and the report may change at any time without encoding anything again."""
 
@@ -149,22 +145,22 @@ class Experiment(_Strict):
         try:
             ReportSettings.model_validate(value)
         except ValidationError as error:
-            raise ValueError("; ".join(_explain(error, ReportSettings))) from None
+            raise ValueError("; ".join(explain(error, ReportSettings))) from None
         return value
 
     @field_validator("seeds")
     @classmethod
     def _distinct_seeds(cls, seeds: list[int]) -> list[int]:
-        if repeated := _repeated(seeds):
-            raise ValueError(f"seed {repeated} is listed twice")
+        if twice := repeated(seeds):
+            raise ValueError(f"seed {twice} is listed twice")
         return seeds
 
     @model_validator(mode="after")
     def _entries_fit_together(self) -> Experiment:
         _check_matching(self.entries)
-        if repeated := _repeated([entry.id for entry in self.all_entries]):
+        if twice := repeated([entry.id for entry in self.all_entries]):
             raise ValueError(
-                f"two entries have the id {repeated!r} (the controls have ids, too: rename, or set `controls: false`)"
+                f"two entries have the id {twice!r} (the controls have ids, too: rename, or set `controls: false`)"
             )
         return self
 
@@ -242,21 +238,7 @@ def _check_matching(entries: list[Entry]) -> None:
             frontier = {t for f in frontier for t in targets[f]} - seen
 
 
-def _repeated(values: list[Any]) -> Any | None:
-    return next((value for i, value in enumerate(values) if value in values[:i]), None)
-
-
 # -- reading -------------------------------------------------------------------------------------------------------
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice: plain YAML keeps the last one silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if repeated := _repeated(keys):
-            raise yaml.constructor.ConstructorError(None, None, f"the key {repeated!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
@@ -266,16 +248,9 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         ExperimentError: not readable, not YAML, or not a mapping.
     """
     try:
-        content = _Loader(Path(path).read_text(encoding="utf-8")).get_single_data()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"cannot read the experiment file {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise ExperimentError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ExperimentError(
-            f"{path}: expected a mapping with name, datasets and entries, got {type(content).__name__}"
-        )
-    return content
+        return read_mapping(path, "experiment file", "name, datasets and entries")
+    except ValueError as error:
+        raise ExperimentError(str(error)) from None
 
 
 def load_experiment(path: Path | str) -> Experiment:
@@ -288,38 +263,4 @@ def load_experiment(path: Path | str) -> Experiment:
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:
-        raise ExperimentError("\n".join(f"{path}: {problem}" for problem in _explain(error, Experiment))) from None
-
-
-def _explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One sentence per problem: where, what, and the nearest valid key."""
-    from splatbench.method import nearest
-
-    problems = []
-    for detail in error.errors():
-        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
-        if detail["type"] == "extra_forbidden":
-            key = str(detail["loc"][-1])
-            fields = _model_at(model, detail["loc"][:-1]).model_fields
-            problems.append(f"{where}: unknown key {key!r}{nearest(key, fields)}")
-        elif detail["type"] == "missing":
-            problems.append(f"{where}: this key is missing")
-        else:
-            message = detail["msg"].removeprefix("Value error, ")
-            problems.append(f"{where}: {message}" if where else message)
-    return problems
-
-
-def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel]:
-    """The model that validates what lies at a location."""
-    for part in loc:
-        if isinstance(part, str) and part in model.model_fields:
-            found = _first_model(model.model_fields[part].annotation)
-            model = found or model
-    return model
-
-
-def _first_model(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _first_model(part))), None)
+        raise ExperimentError("\n".join(f"{path}: {problem}" for problem in explain(error, Experiment))) from None
