@@ -1,0 +1,1 @@
+"""The networks of AIR's stages."""

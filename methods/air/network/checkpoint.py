@@ -1,0 +1,298 @@
+"""Weights in and out of files: the authors' checkpoints, DINOv3's, and weights of one phase as the start of the next.
+
+Nothing is unpickled but tensors and plain values, and everything is strict; the released loader skips what does not
+fit.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from splatbench.files import sha256_file
+
+from ..quantiser import Codec
+from .airnet import QUANTISER, AirNet
+from .head import HeadShape
+
+_PATCH_KERNEL = "patch_embedding.patchify.conv.weight"
+_SHOWN = 4  # names that an error lists of each kind
+
+
+class CheckpointError(ValueError):
+    """A file of weights that cannot be used: which one, what is wrong with it, and what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Content of a file.
+
+    Attributes:
+        state: tensors by name.
+        model_config: the settings saved with them, as they are.
+        epoch: after which they were saved, or None.
+    """
+
+    state: dict[str, Tensor]
+    model_config: dict[str, Any] = field(default_factory=dict)
+    epoch: int | None = None
+
+
+class Transfer(NamedTuple):
+    """Names of what `transfer` took from the source, and of what keeps its initialisation."""
+
+    kept: list[str]
+    reinitialised: list[str]
+
+
+def load_official(path: str | Path, shape: HeadShape | None = None) -> AirNet:
+    """The network of an AIR checkpoint (`ps_7.pt` ...; or a .safetensors with the same names), in evaluation mode.
+
+    Patch size, number of heads and whether there is a quantiser are read from the weights themselves; where the
+    settings saved with them say otherwise, a warning says so. Large files are mapped and not read as a whole.
+
+    Args:
+        path: the file.
+        shape: sizes of the heads; the published ones by default.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, holds no weights or something else than AIR's, names or shapes
+            differ, or a weight is NaN or infinite.
+    """
+    path = Path(path)
+    checkpoint = read_checkpoint(path)
+    layout = _layout(checkpoint.state, path)
+    for sentence in _disagreements(checkpoint.model_config, layout):
+        warnings.warn(f"{path}: {sentence}; the weights decide", RuntimeWarning, stacklevel=2)
+    with torch.device("meta"):  # no memory until the tensors of the file take their places
+        net = AirNet(**layout, shape=shape)
+    if net.codec is not None:
+        net.feed_forward_gaussian_codec = Codec(net.shape.encoder.width)  # it has constants that no file holds
+    net.load_state_dict(_fitting(checkpoint.state, net.state_dict(), str(path)), assign=True)
+    return net.eval()
+
+
+def load_dinov3(path: str | Path, net: AirNet) -> None:
+    """Puts the released `dinov3_vitb16_pretrain_lvd1689m-73cec8be.pth` into the encoders of all heads.
+
+    Raises:
+        CheckpointError: as for `load_official`; or the checksum in the file's name is not the file's.
+    """
+    path = Path(path)
+    state = read_checkpoint(path).state
+    _check_name(path)
+    if any(name.startswith("gaussian_heads.") for name in state):
+        raise CheckpointError(f"{path}: this is a checkpoint of AIR, whose encoders are inside; use it as such")
+    backbones = [head.encoder.backbone for head in net.gaussian_heads]
+    state = _fitting(state, backbones[0].state_dict(), f"{path} (DINOv3 ViT-B/16 with the names of its own release)")
+    for backbone in backbones:
+        backbone.load_state_dict(state)
+
+
+def transfer(source: Mapping[str, Tensor], net: AirNet) -> Transfer:
+    """Weights of one phase as the start of the next (paper's patch-size adaptation; a quantiser that is new).
+
+    Patch embeddings of another patch size keep the initialisation of `net`, and so does the quantiser where the source
+    has none. Everything else must fit.
+
+    Raises:
+        CheckpointError: names or shapes that differ elsewhere, or NaN or infinity among the values.
+    """
+    own = net.state_dict()
+    new_quantiser = not any(name.startswith(QUANTISER) for name in source)
+    reinitialised = [
+        name
+        for name, value in own.items()
+        if (name.startswith(QUANTISER) and new_quantiser)
+        or (name.endswith(_PATCH_KERNEL) and name in source and _is_kernel_like(source[name], value))
+    ]
+    kept = [name for name in own if name not in set(reinitialised)]
+    others = {name: value for name, value in source.items() if name not in set(reinitialised)}
+    net.load_state_dict(_fitting(others, {name: own[name] for name in kept}, "the source of the weights"), strict=False)
+    return Transfer(kept, reinitialised)
+
+
+def save(net: AirNet, path: str | Path, epoch: int = 0, model_config: Mapping[str, Any] | None = None) -> None:
+    """Writes a checkpoint in the layout of the released ones, whole or not at all.
+
+    Args:
+        net: what to save.
+        path: ending in .safetensors for that format, else as torch.save writes.
+        epoch: after which.
+        model_config: plain values; by default number of heads, quantiser and patch size. The released loader builds its
+            network from this block: pass on that of the file that training started from.
+    """
+    path = Path(path)
+    config = dict(model_config) if model_config is not None else _config(net)
+    state = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        if path.suffix == ".safetensors":
+            save_file(state, aside, {"model_config": json.dumps(config), "epoch": str(epoch)})
+        else:
+            torch.save({"model_config": config, "model": state, "epoch": epoch}, aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Tensors and settings of a file written by torch.save or of a .safetensors.
+
+    Raises:
+        CheckpointError: missing, damaged, holding other objects than tensors and plain values, or without weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file; download the weights, or correct the path")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: damaged, or holds objects beyond tensors and plain values, which are not loaded: "
+            f"{_first_line(error)}. Download it again"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path}: damaged or incomplete: {_first_line(error)}. Download it again") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: expected a dictionary of weights, found {type(content).__name__}")
+    if isinstance(content.get("model"), Mapping):
+        config, epoch = content.get("model_config"), content.get("epoch")
+        state = dict(content["model"])
+    else:
+        config, epoch, state = None, None, content
+    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    if len(tensors) < len(state) or not tensors:
+        raise CheckpointError(_no_weights(path, state))
+    return Checkpoint(
+        tensors, dict(config) if isinstance(config, Mapping) else {}, epoch if isinstance(epoch, int) else None
+    )
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            notes = file.metadata() or {}
+        config, epoch = json.loads(notes.get("model_config", "{}")), notes.get("epoch")
+        return Checkpoint(state, config, int(epoch) if epoch is not None else None)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: no readable .safetensors: {_first_line(error)}. Download it again") from error
+
+
+def _no_weights(path: Path, content: Mapping[Any, Any]) -> str:
+    found = ", ".join(map(str, list(content)[:_SHOWN])) or "nothing"
+    return (
+        f"{path}: holds no weights but {found}. The released training writes `latest.pt` without any: use the numbered "
+        "file beside it"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(". ")
+
+
+def _layout(state: Mapping[str, Tensor], where: Path) -> dict[str, Any]:
+    """Patch size, number of heads and quantiser, as arguments of AirNet."""
+    indices = {int(m[1]) for name in state if (m := re.match(r"gaussian_heads\.(\d+)\.", name))}
+    kernel = state.get(f"gaussian_heads.0.{_PATCH_KERNEL}")
+    if not indices or kernel is None:
+        dinov3 = "blocks.0.attn.qkv.weight" in state
+        what = "these are weights of a DINOv3 encoder, which training starts from" if dinov3 else "no network of AIR"
+        raise CheckpointError(f"{where}: {what}; its first names are {', '.join(list(state)[:_SHOWN])}")
+    if kernel.ndim != 4 or kernel.shape[2] != kernel.shape[3]:
+        raise CheckpointError(f"{where}: {_PATCH_KERNEL} has shape {list(kernel.shape)}, no square patches")
+    quantise = any(name.startswith(QUANTISER) for name in state)
+    return {"patch": int(kernel.shape[2]), "heads": max(indices) + 1, "quantise": quantise}
+
+
+def _fitting(state: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """`state` in the number types of `own`, after it was checked against it."""
+    missing = [name for name in own if name not in state]
+    unexpected = [name for name in state if name not in own]
+    both = [name for name in own if name in state]
+    shapes = [
+        f"{name} {list(state[name].shape)} instead of {list(own[name].shape)}"
+        for name in both
+        if state[name].shape != own[name].shape
+    ]
+    kinds = [
+        f"{name} {state[name].dtype} instead of {own[name].dtype}"
+        for name in both
+        if state[name].is_floating_point() != own[name].is_floating_point()
+    ]
+    problems = [
+        f"{len(found)} {what}: {', '.join(found[:_SHOWN])}{' ...' if len(found) > _SHOWN else ''}"
+        for what, found in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", shapes),
+            ("of another type", kinds),
+        )
+        if found
+    ]
+    if problems:
+        raise CheckpointError(f"{where}: does not fit the network of {len(own)} entries. {'; '.join(problems)}")
+    bad = [name for name in both if state[name].is_floating_point() and not state[name].isfinite().all()]
+    if bad:
+        raise CheckpointError(
+            f"{where}: {len(bad)} entries hold NaN or infinity, first {', '.join(bad[:_SHOWN])}: the training that "
+            "wrote it diverged, or the file is damaged; use an earlier one"
+        )
+    return {name: state[name].to(own[name].dtype) for name in both}
+
+
+def _is_kernel_like(source: Tensor, own: Tensor) -> bool:
+    """A patch kernel of the same channels and another side."""
+    return source.ndim == 4 and source.shape[:2] == own.shape[:2] and source.shape != own.shape
+
+
+def _config(net: AirNet) -> dict[str, Any]:
+    return {
+        "num_heads": net.stages,
+        "quantise": net.codec is not None,
+        "head": {"patch_embedding": {"patch_size": net.patch}},
+    }
+
+
+def _disagreements(config: Mapping[str, Any], layout: Mapping[str, Any], under: str = "") -> list[str]:
+    """Sentences about what saved settings say of patch size, heads and quantiser, where that differs from the weights.
+
+    The names of the released settings are not documented: only what can mean nothing else is compared.
+    """
+    found = []
+    for key, value in config.items():
+        name = str(key).lower()
+        if isinstance(value, Mapping):
+            found += _disagreements(value, layout, f"{under}{name}.")
+            continue
+        if isinstance(value, bool):
+            about = "quantise" if name.startswith("quanti") and not under else None
+        elif "patch_embedding." in under and name in ("patch_size", "patch"):
+            about = "patch"
+        else:
+            about = "heads" if name in ("num_heads", "num_gaussian_heads") and not under else None
+        if about and value != layout[about]:
+            found.append(f"its settings say {under}{key} = {value!r}, its weights {layout[about]!r}")
+    return found
+
+
+def _check_name(path: Path) -> None:
+    """Names of released weights end in the first digits of their SHA-256."""
+    match = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
+    if match and not sha256_file(path).startswith(match[1]):
+        raise CheckpointError(f"{path}: the SHA-256 does not begin with {match[1]} as its name says; download it again")
