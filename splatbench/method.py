@@ -23,6 +23,7 @@ from splatbench.trace import Trace
 
 if TYPE_CHECKING:
     from splatbench.render import LayeredPicture
+    from splatbench.training.task import Task
 
 #: What a decoder returns: Gaussians, a picture made of several sets of them, or for pixel codecs (controls) the picture
 #: itself, uint8 [H, W, 3].
@@ -31,6 +32,10 @@ Decoded: TypeAlias = "Gaussians2D | LayeredPicture | np.ndarray"
 
 class MethodError(ValueError):
     """An unknown method, or a setting that the method does not have."""
+
+
+class WeightsMissing(MethodError):
+    """Weights that a method needs are not on this machine: its rows say `not_run`, and how to get them."""
 
 
 class Method(abc.ABC):
@@ -114,6 +119,18 @@ class Method(abc.ABC):
     def devices_for(cls, wanted: str) -> tuple[str, ...]:
         """Device types to choose from where the user wants `auto`, or a type by name."""
         return cls.devices if wanted == "auto" else (*cls.devices, *cls.on_request)
+
+    @classmethod
+    def training_task(cls, settings: Mapping[str, Any], phase: str) -> Task:
+        """What `splatbench train` does in one phase of a method that learns; docs/train.md.
+
+        Args:
+            settings: the `settings` of the training file, plain values not yet checked.
+
+        Raises:
+            MethodError: there is nothing to train, no such phase, or a setting that the phase does not have.
+        """
+        raise MethodError(f"{cls.title} has nothing to train")
 
     @classmethod
     def make_config(cls, settings: Mapping[str, Any]) -> Any:

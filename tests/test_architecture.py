@@ -22,13 +22,14 @@ LEVELS = [
     {"fitting"},
     {"codec"},
     {"method"},
-    {"metrics", "datasets", "devices", "provenance", "rate"},
+    {"metrics", "datasets", "devices", "provenance", "rate", "schema"},
     {"experiment"},
-    {"runner", "report"},
+    {"runner", "report", "training"},
     {"cli"},
 ]
 #: Imports against the direction, each with its reason.
 EXCEPTIONS = {
+    ("method", "training"),  # the border Task, as a type alone
     ("codec", "method"),  # decode() finds the method that a file names, at call time
     ("fitting", "codec"),  # the quantisers' numbers
     ("losses", "render"),  # the kernel decorator and the thread pool

@@ -1,0 +1,96 @@
+"""Batches, each a function of seed, step and process alone: nothing of the sampling has to be stored to go on later."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from splatbench.training.augment import augment
+from splatbench.training.config import TrainingConfig
+from splatbench.training.sizes import cut, draw_size
+from splatbench.training.sources import Pictures
+
+#: Purposes of random numbers: no two share a stream.
+_ORDER, _SIZE, _SAMPLE, _MODEL = range(4)
+_AHEAD = 2  # batches that the thread prepares before they are asked for
+
+
+def stream(seed: int, *key: int) -> np.random.Generator:
+    """The random numbers that belong to a key."""
+    return np.random.default_rng([seed, *key])
+
+
+def model_seed(seed: int, step: int, part: int, rank: int) -> int:
+    """For the global generators while a process works on one batch."""
+    return int(np.random.SeedSequence([seed, _MODEL, step, part, rank]).generate_state(1, np.uint64)[0] >> 1)
+
+
+class Batches(Dataset[Tensor]):
+    """What one of `world` processes learns from.
+
+    The pictures are shuffled anew for every pass over them. All processes together take the samples that one process
+    with `world` times the batch would take, changed in the same way, cut to the same size.
+    """
+
+    def __init__(self, pictures: Pictures, config: TrainingConfig, rank: int = 0, world: int = 1) -> None:
+        self.pictures, self.config, self.rank, self.world = pictures, config, rank, world
+
+    def batch_for(self, step: int, part: int = 0) -> Tensor:
+        """uint8 [B, 3, H, W]; `part` counts the batches that are accumulated in one step.
+
+        Raises:
+            TrainingError: no picture can be read, or one is smaller than the crop where that is refused.
+        """
+        config, draw = self.config, step * self.config.accumulate + part
+        size = draw_size(config.size, stream(config.seed, _SIZE, draw))
+        first = (draw * self.world + self.rank) * config.batch
+        samples = [self._sample(first + i, size) for i in range(config.batch)]
+        return torch.from_numpy(np.stack(samples)).permute(0, 3, 1, 2).contiguous()
+
+    def _sample(self, count: int, size: tuple[int, int]) -> np.ndarray:
+        """The count-th sample of the run."""
+        turn, place = divmod(count, len(self.pictures))
+        position = int(_order(self.config.seed, turn, len(self.pictures))[place])
+        rng = stream(self.config.seed, _SAMPLE, count)
+        name, picture = self.pictures.get(position)
+        return augment(cut(picture, size, self.config.size, rng, name), self.config.augment, rng)
+
+    def __getitem__(self, draw: int) -> Tensor:
+        return self.batch_for(*divmod(draw, self.config.accumulate))
+
+
+@functools.lru_cache(maxsize=2)
+def _order(seed: int, turn: int, count: int) -> np.ndarray:
+    """Of the pictures in one pass over them."""
+    return stream(seed, _ORDER, turn).permutation(count)
+
+
+def load_ahead(batches: Batches, start: int, stop: int, pin: bool) -> Generator[Tensor, None, None]:
+    """The batches of the steps from `start` to before `stop`, one after the other, prepared while others are used.
+
+    Args:
+        pin: whether they go to a GPU.
+    """
+    accumulate, workers = batches.config.accumulate, batches.config.data.workers
+    draws = range(start * accumulate, stop * accumulate)
+    if workers:
+        yield from DataLoader(batches, batch_size=None, sampler=draws, num_workers=workers, pin_memory=pin)
+        return
+    with ThreadPoolExecutor(1, "splatbench-pictures") as thread:
+        waiting: list[Future[Tensor]] = []
+        try:
+            for draw in draws:
+                waiting.append(thread.submit(batches.__getitem__, draw))
+                if len(waiting) > _AHEAD:
+                    yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.pop(0).result()
+        finally:
+            for future in waiting:
+                future.cancel()

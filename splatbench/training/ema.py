@@ -1,0 +1,51 @@
+"""A moving average of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class MovingAverage:
+    """average = decay * average + (1 - decay) * weights, after every step. Buffers are the model's own."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self._weights = dict(model.named_parameters())
+        self.average = {name: weight.detach().clone() for name, weight in self._weights.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        torch._foreach_lerp_(list(self.average.values()), list(self._weights.values()), 1 - self.decay)
+
+    @torch.no_grad()
+    def restart(self, parameters: Iterable[nn.Parameter]) -> None:
+        """For weights that were set anew: the average begins with them."""
+        changed = {id(parameter) for parameter in parameters}
+        for name, weight in self._weights.items():
+            if id(weight) in changed:
+                self.average[name].copy_(weight)
+
+    @torch.no_grad()
+    def load(self, average: Mapping[str, Tensor]) -> None:
+        for name, tensor in self.average.items():
+            tensor.copy_(average[name])
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The model has the averaged weights for a while."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        for name, weight in self._weights.items():
+            kept = weight.detach().clone()
+            weight.copy_(self.average[name])
+            self.average[name].copy_(kept)
