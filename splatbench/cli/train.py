@@ -35,10 +35,5 @@ def train(
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     changes = list(settings or []) + ([f"iterations={iterations}"] if iterations else [])
     outcome = run(load_config(config, changes), out, resume, say=lambda line: print(line, flush=True))
-    if outcome.signal is not None:
-        again = " ".join(
-            ["splatbench train", str(config), "--out", str(out), *(f"--set {c}" for c in changes), "--resume"]
-        )
-        typer.echo(f"stopped after step {outcome.step}, a checkpoint is written; go on with: {again}")
+    if outcome.signal is not None and outcome.first:
         raise typer.Exit(128 + outcome.signal)
-    typer.echo(f"done: {outcome.export}")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from splatbench.training.config import Augment, Colour, ShotNoise
+from splatbench.training.picture_rules import Augment, Colour, ShotNoise
 
 #: Of the enlargement after a blur: AIR's code takes OpenCV's bilinear, bicubic and Lanczos-4; these are Pillow's.
 _ENLARGE = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)

@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from splatbench.training.augment import augment
 from splatbench.training.config import TrainingConfig
+from splatbench.training.pictures import Pictures
 from splatbench.training.sizes import cut, draw_size
-from splatbench.training.sources import Pictures
 
 #: Purposes of random numbers: no two share a stream.
-_ORDER, _SIZE, _SAMPLE, _MODEL = range(4)
+_ORDER, _SIZE, _SAMPLE, _LOSS, _START = range(5)
 _AHEAD = 2  # batches that the thread prepares before they are asked for
 
 
@@ -26,9 +26,14 @@ def stream(seed: int, *key: int) -> np.random.Generator:
     return np.random.default_rng([seed, *key])
 
 
-def model_seed(seed: int, step: int, part: int, rank: int) -> int:
+def loss_seed(seed: int, step: int, part: int, rank: int) -> int:
     """For the global generators while a process works on one batch."""
-    return int(np.random.SeedSequence([seed, _MODEL, step, part, rank]).generate_state(1, np.uint64)[0] >> 1)
+    return int(stream(seed, _LOSS, step, part, rank).integers(2**63))
+
+
+def start_seed(seed: int) -> int:
+    """For the global generators while the model is made: the same weights in every process."""
+    return int(stream(seed, _START).integers(2**63))
 
 
 class Batches(Dataset[Tensor]):
@@ -75,18 +80,22 @@ def load_ahead(batches: Batches, start: int, stop: int, pin: bool) -> Generator[
     """The batches of the steps from `start` to before `stop`, one after the other, prepared while others are used.
 
     Args:
-        pin: whether they go to a GPU.
+        pin: in memory that a GPU can fetch from.
     """
     accumulate, workers = batches.config.accumulate, batches.config.data.workers
     draws = range(start * accumulate, stop * accumulate)
     if workers:
         yield from DataLoader(batches, batch_size=None, sampler=draws, num_workers=workers, pin_memory=pin)
         return
+
+    def prepared(draw: int) -> Tensor:
+        return batches[draw].pin_memory() if pin else batches[draw]
+
     with ThreadPoolExecutor(1, "splatbench-pictures") as thread:
         waiting: list[Future[Tensor]] = []
         try:
             for draw in draws:
-                waiting.append(thread.submit(batches.__getitem__, draw))
+                waiting.append(thread.submit(prepared, draw))
                 if len(waiting) > _AHEAD:
                     yield waiting.pop(0).result()
             while waiting:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -34,17 +33,9 @@ class MovingAverage:
         for name, tensor in self.average.items():
             tensor.copy_(average[name])
 
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """The model has the averaged weights for a while."""
-        self._exchange()
-        try:
-            yield
-        finally:
-            self._exchange()
-
     @torch.no_grad()
-    def _exchange(self) -> None:
+    def exchange(self) -> None:
+        """Swaps the model's weights and the average; twice puts both back."""
         for name, weight in self._weights.items():
             kept = weight.detach().clone()
             weight.copy_(self.average[name])

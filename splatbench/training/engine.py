@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from splatbench.training.config import Optimiser, TrainingConfig
+from splatbench.training.config import TrainingConfig
 from splatbench.training.errors import TrainingError
+from splatbench.training.schedule import Optimiser
 from splatbench.training.task import Task
 
 
@@ -112,14 +113,14 @@ class Engine:
                 raise TrainingError("Task.begin gave a parameter that is not trained; change the model's own in place")
             self.optimiser.state.pop(parameter, None)
 
-    def accumulate(self, batch: Tensor, step: int, last: bool) -> tuple[float, Mapping[str, float | Tensor]]:
-        """Adds one batch's gradients. `batch` is uint8 [B, 3, H, W]; the loss comes back as a number."""
+    def accumulate(self, batch: Tensor, step: int, last: bool) -> dict[str, float]:
+        """Adds the gradients of a batch, uint8 [B, 3, H, W]. Returns its `loss`, and the task's numbers for the log."""
         with self.fabric.no_backward_sync(self._module, enabled=not last):
             loss, values = self._module(self.fabric.to_device(batch), step)
             if loss.ndim or not loss.requires_grad:
                 raise TrainingError(f"step {step}: the task's loss must be a scalar with gradients")
             self.fabric.backward(loss / self._config.accumulate)
-        return float(loss.detach()), values
+        return {name: float(torch.as_tensor(value).detach()) for name, value in {"loss": loss, **values}.items()}
 
     def clip(self, limit: float | None) -> float:
         """Norm of all gradients, before it is limited."""
@@ -137,12 +138,12 @@ class Engine:
 
     # -- processes -------------------------------------------------------------------------------------------------
 
-    def any_process(self, *flags: bool) -> tuple[bool, ...]:
-        """Each flag: whether it is set in any process."""
+    def largest(self, *values: int) -> list[int]:
+        """Of each value the largest in any process."""
         if self.world == 1:
-            return flags
-        tensor = torch.tensor(flags, dtype=torch.float32, device=self.fabric.device)
-        return tuple(bool(value) for value in self.fabric.all_reduce(tensor, reduce_op="max"))
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.int32, device=self.fabric.device)
+        return [int(value) for value in self.fabric.all_reduce(tensor, reduce_op="max")]
 
     def barrier(self) -> None:
         self.fabric.barrier()

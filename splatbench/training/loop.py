@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,19 +14,20 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from torch import Tensor
 
 from splatbench.files import write_atomic
 from splatbench.method import get_method
-from splatbench.training.batches import Batches, load_ahead, model_seed
+from splatbench.training.batches import Batches, load_ahead, loss_seed, start_seed
 from splatbench.training.checkpoint import list_checkpoints, load_checkpoint, read_facts, save_checkpoint
 from splatbench.training.config import TrainingConfig, differences
 from splatbench.training.ema import MovingAverage
 from splatbench.training.engine import Engine, seed_everything
 from splatbench.training.errors import TrainingError
-from splatbench.training.runlog import RunLog
+from splatbench.training.pictures import Material, open_material
+from splatbench.training.runlog import Meter, RunLog
 from splatbench.training.signals import StopSignal
 from splatbench.training.sizes import middle
-from splatbench.training.sources import Pictures, open_source, split
 from splatbench.training.task import Task
 
 
@@ -36,190 +39,170 @@ class Outcome:
         step: steps done.
         signal: the number of the signal that stopped it early, or None.
         export: what the phase hands over, if it is finished.
+        first: whether this is the process that answers for the run; the others end quietly.
     """
 
     step: int
     signal: int | None
     export: Path | None
+    first: bool
 
 
-def train(
-    config: TrainingConfig,
-    out: Path,
-    resume: bool = False,
-    say: Callable[[str], None] = print,
-    task: Task | None = None,
-) -> Outcome:
+def train(config: TrainingConfig, out: Path, resume: bool = False, say: Callable[[str], None] = print) -> Outcome:
     """Trains one phase, or goes on with it.
 
     Args:
         out: folder of the run: `config.yaml`, `log.jsonl`, `checkpoints/`, and at the end `export/`.
         resume: go on from the newest checkpoint in `out`, or begin if there is none.
         say: where lines for a person go.
-        task: instead of the one that the method makes.
 
     Raises:
-        TrainingError: a setting, a picture source, a checkpoint or the run itself is at fault; says what to do.
+        TrainingError: a setting, a source of pictures, a checkpoint or the run itself is at fault; says what to do.
         MethodError: the method is unknown or has no such task.
     """
-    checkpoint, facts = _starting_point(config, out, resume)
-    seed_everything(model_seed(config.seed, 0, 0, 0))  # the same weights in every process
-    if task is None:
-        task = get_method(config.method).training_task(config.settings, config.phase)
-    engine = Engine(config)  # with several processes the others start here and come this way, too
-    with Run(config, out, task, engine, say) as run:
-        run.prepare(checkpoint, facts)
-        return run.go()
+    checkpoint, facts = starting_point(config, out, resume)
+    seed_everything(start_seed(config.seed))
+    task = get_method(config.method).training_task(config.settings, config.phase)
+    material = open_material(config.data)
+    engine = Engine(config)  # with several processes the others are started here and come the same way
+    run = Run(config, out, task, material, engine, say)
+    run.prepare(checkpoint, facts)
+    return run.go()
 
 
-def _starting_point(config: TrainingConfig, out: Path, resume: bool) -> tuple[Path | None, dict[str, Any]]:
-    """The checkpoint to go on from, and what was remembered there."""
+def starting_point(config: TrainingConfig, out: Path, resume: bool) -> tuple[Path | None, dict[str, Any]]:
+    """The checkpoint to go on from and what was remembered there, if there is one.
+
+    Raises:
+        TrainingError: there is a run that was not meant, or one with other settings; names what differs.
+    """
     found = list_checkpoints(out)
-    if not resume:
-        if found:
-            raise TrainingError(
-                f"{out} holds a run of {int(found[-1].name[5:])} steps: go on with --resume, or name another --out"
-            )
-        return None, {}
     if not found:
         return None, {}
     facts = read_facts(found[-1])
+    if not resume:
+        raise TrainingError(f"{out} holds a run of {facts['step']} steps: go on with --resume, or name another --out")
     changed = differences(facts["config"], config.plain())
     if changed:
         raise TrainingError(
             f"{out} was trained with other settings: {'; '.join(changed)}. Put them back to go on, or start another "
-            f"run with --out, from these weights with init: {found[-1]}"
+            f"run with --out, from these weights with --set init={found[-1]}"
         )
     return found[-1], facts
 
 
 class Run:
-    """One run of a task in this process."""
+    """One run of a task, in this process."""
 
     def __init__(
-        self, config: TrainingConfig, out: Path, task: Task, engine: Engine, say: Callable[[str], None]
+        self,
+        config: TrainingConfig,
+        out: Path,
+        task: Task,
+        material: Material,
+        engine: Engine,
+        say: Callable[[str], None],
     ) -> None:
-        self.config, self.out, self.task, self.engine = config, out, task, engine
+        self.config, self.out, self.task, self.material, self.engine = config, out, task, material, engine
         self.say = say if engine.first else lambda line: None
+        self.average: MovingAverage | None = None
         self.step = self.skipped = self.skipped_in_row = 0
-        self.seconds = 0.0
-        self._since = time.monotonic()
-        self._saved = -1
+        self._seconds, self._since = 0.0, time.monotonic()
+        self._meter = Meter()
         self._log: RunLog | None = None
-        self._sums: dict[str, float] = {}
-        self._counted = 0
-
-    def __enter__(self) -> Run:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._log is not None:
-            self._log.close()
+        self._validation: list[np.ndarray] = []
 
     # -- beginning -------------------------------------------------------------------------------------------------
 
     def prepare(self, checkpoint: Path | None, facts: dict[str, Any]) -> None:
-        """Pictures, weights, optimiser; then the files of the run."""
+        """Weights, optimiser, moving average; then the files of the run."""
         config, engine = self.config, self.engine
-        self._open_pictures()
         if checkpoint is None and config.init is not None:
             for note in self.task.initialise(config.init):
                 self.say(f"init: {note}")
         engine.setup(self.task)
-        self.average = MovingAverage(self.task.model, config.ema) if config.ema is not None else None
+        if config.ema is not None:
+            self.average = MovingAverage(self.task.model, config.ema)
         if checkpoint is not None:
-            if facts["pictures"] != self._fingerprint:
-                raise TrainingError(f"the pictures in {config.data.train} are not those that {self.out} began with")
-            load_checkpoint(checkpoint, self.task.model, engine.optimiser, self.average)
-            self.task.load_state(facts["task"])
-            engine.load_state(facts["precision"])
-            self.step = self._saved = facts["step"]
-            self.skipped, self.skipped_in_row, self.seconds = (
-                facts["skipped"],
-                facts["skipped_in_row"],
-                facts["seconds"],
-            )
-        engine.barrier()  # all have looked at the folder before one writes into it
+            self._restore(checkpoint, facts)
+        engine.barrier()  # all have read from the folder before one writes into it
         if engine.first:
-            self.out.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.out / "config.yaml", yaml.safe_dump(config.plain(), sort_keys=False).encode())
-            self._log = RunLog(self.out, self.step, config.tensorboard, self.say)
-        count = sum(parameter.numel() for group in self.task.parameter_groups() for parameter in group["params"])
-        at = f", going on after step {self.step}" if checkpoint else ""
+            self._log = self._open_log()
+        count = sum(parameter.numel() for group in engine.optimiser.param_groups for parameter in group["params"])
         self.say(
-            f"{config.method} {config.phase}: {count} parameters, {len(self.pictures)} pictures of {self._place}, "
-            f"{len(self._validation)} for validation, {engine.describe()}{at}"
+            f"{config.method} {config.phase}: {count} parameters, {len(self.material.training)} pictures of "
+            f"{self.material.place}, {len(self.material.validation)} for validation, {engine.describe()}"
+            + (f", after step {self.step}" if checkpoint else "")
         )
 
-    def _open_pictures(self) -> None:
-        data, source = self.config.data, open_source(self.config.data.train)
-        training, validation, other = list(range(len(source.names))), list[int](), source
-        rule = data.validation
-        if rule is not None and rule.source is None:
-            training, validation = split(source, rule)
-        elif rule is not None and rule.source is not None:
-            other = open_source(rule.source)
-            validation = list(range(len(other.names)))[: rule.count]
-        self._place = source.place
-        self._fingerprint = source.fingerprint(training)
-        share = data.cache_mb * 1_000_000 // max(1, data.workers)
-        self.pictures = Pictures(source, training, share)
-        self._validation = Pictures(other, validation, 0)
-        self._validation_images: list[np.ndarray] | None = None
+    def _restore(self, checkpoint: Path, facts: dict[str, Any]) -> None:
+        if facts["pictures"] != self.material.fingerprint:
+            raise TrainingError(
+                f"{self.material.place} no longer holds the pictures that {self.out} began with; put them back, or "
+                f"start another run with --out, from these weights with --set init={checkpoint}"
+            )
+        load_checkpoint(checkpoint, self.task.model, self.engine.optimiser, self.average)
+        self.task.load_state(facts["task"])
+        self.engine.load_state(facts["precision"])
+        self.step, self.skipped, self.skipped_in_row = (facts[name] for name in ("step", "skipped", "skipped_in_row"))
+        self._seconds = facts["seconds"]
+
+    def _open_log(self) -> RunLog:
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.out / "config.yaml", yaml.safe_dump(self.config.plain(), sort_keys=False).encode())
+        return RunLog(self.out, self.step, self.config.tensorboard, self.say)
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
     def go(self) -> Outcome:
         """All steps that are left; stops early, with a checkpoint, on SIGTERM or SIGINT."""
         config, engine = self.config, self.engine
-        batches = Batches(self.pictures, config, engine.rank, engine.world)
+        batches = Batches(self.material.training, config, engine.rank, engine.world)
         loader = load_ahead(batches, self.step, config.iterations, engine.on_gpu)
-        self._since = time.monotonic()
+        self._since, self._meter = time.monotonic(), Meter()
         self.task.model.train()
         try:
             with StopSignal() as stop:
                 while self.step < config.iterations:
-                    stopped = self._one_step(loader, stop)
-                    if self.step % config.log_every == 0 or stopped or self.step == config.iterations:
-                        self._write_log()
-                    if self.step % config.validate_every == 0 or self.step == config.iterations:
-                        self._validate()
-                    if self.step % config.checkpoint_every == 0 or stopped or self.step == config.iterations:
-                        self._save()
-                    if stopped:
-                        return Outcome(self.step, stop.signal, None)
+                    signal = self._one_step(loader, stop)
+                    self._after_step(last=bool(signal) or self.step == config.iterations)
+                    if signal:
+                        self.say(f"stopped after step {self.step}; the same command with --resume goes on from there")
+                        return Outcome(self.step, signal, None, engine.first)
         finally:
             loader.close()
-        return Outcome(self.step, None, self._export())
+            if self._log is not None:
+                self._log.close()
+        export = self._export()
+        self.say(f"done: {export}")
+        return Outcome(self.step, None, export, engine.first)
 
-    def _one_step(self, loader: Any, stop: StopSignal) -> bool:
-        """One step of the optimiser. True if a signal asks to stop."""
+    def _one_step(self, loader: Iterator[Tensor], stop: StopSignal) -> int:
+        """One step of the optimiser. Returns the signal by which any process was asked to stop, or 0."""
         config, engine, step = self.config, self.engine, self.step
-        fresh = list(self.task.begin(step))
+        fresh = self.task.begin(step)
         engine.forget(fresh)
         if self.average is not None:
             self.average.restart(fresh)
         engine.set_learning_rates(config.learning_rate_factor(step))
         values: dict[str, float] = {}
         for part in range(config.accumulate):
-            seed_everything(model_seed(config.seed, step, part, engine.rank))
-            loss, extra = engine.accumulate(next(loader), step, last=part == config.accumulate - 1)
-            for name, value in {"loss": loss, **extra}.items():
-                values[name] = values.get(name, 0.0) + float(value) / config.accumulate
-        norm = engine.clip(config.clip_norm)
-        bad, stopped = engine.any_process(not np.isfinite([values["loss"], norm]).all(), stop.signal is not None)
-        engine.update(skip=bad)
+            seed_everything(loss_seed(config.seed, step, part, engine.rank))
+            for name, value in engine.accumulate(next(loader), step, last=part == config.accumulate - 1).items():
+                values[name] = values.get(name, 0.0) + value / config.accumulate
+        values["gradient_norm"] = engine.clip(config.clip_norm)
+        finite = math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])
+        bad, signal = engine.largest(not finite, stop.signal or 0)
+        engine.update(skip=bool(bad))
         self.step += 1
         if bad:
-            self._count_skipped(values["loss"], norm)
+            self._count_skipped(values["loss"], values["gradient_norm"])
         else:
             self.skipped_in_row = 0
+            self._meter.add(values)
             if self.average is not None:
                 self.average.update()
-            for name, value in {**values, "gradient_norm": norm}.items():
-                self._sums[name] = self._sums.get(name, 0.0) + value
-            self._counted += 1
-        return stopped
+        return signal
 
     def _count_skipped(self, loss: float, norm: float) -> None:
         self.skipped += 1
@@ -230,54 +213,44 @@ class Run:
             last = f"the last checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
             raise TrainingError(
                 f"{self.skipped_in_row} steps in a row, up to step {self.step}, had a loss or gradient that is not "
-                f"finite, so none of them changed the weights; {last}: lower the learning rate, set clip_norm, or "
-                "use precision 32-true"
+                f"finite; they did not change the weights. {last[0].upper()}{last[1:]}. Lower the learning rate, set "
+                "clip_norm, or use precision 32-true"
             )
 
     # -- what is written -------------------------------------------------------------------------------------------
 
+    def _after_step(self, last: bool) -> None:
+        """Log, validation and checkpoint, each when it is due; the last step gets all of them."""
+        config = self.config
+        if self._log is not None and (last or self.step % config.log_every == 0):
+            images = config.batch * config.accumulate * self.engine.world
+            values = {**self._meter.take(images), "lr": self.engine.learning_rates()}
+            seconds = round(self._elapsed(), 3)
+            self._log.write(self.step, {**values, "seconds": seconds, "skipped": self.skipped}, always=last)
+        if self.step == config.iterations or self.step % config.validate_every == 0:
+            self._validate()
+        if last or self.step % config.checkpoint_every == 0:
+            self._save()
+
     def _elapsed(self) -> float:
-        return self.seconds + time.monotonic() - self._since
-
-    def _write_log(self) -> None:
-        if self._log is None or not self._counted:
-            return
-        now = time.monotonic()
-        count, sums = self._counted, self._sums
-        self._counted, self._sums = 0, {}
-        values: dict[str, Any] = {name: value / count for name, value in sums.items()}
-        values["lr"] = self.engine.learning_rates()
-        values["seconds"] = round(self._elapsed(), 3)
-        values["images_per_second"] = self._rate(count, now)
-        values["skipped"] = self.skipped
-        self._log.write(self.step, values)
-
-    def _rate(self, steps: int, now: float) -> float:
-        config, before = self.config, getattr(self, "_logged", self._since)
-        self._logged = now
-        images = steps * config.accumulate * config.batch * self.engine.world
-        return round(images / max(now - before, 1e-9), 3)
+        return self._seconds + time.monotonic() - self._since
 
     def _validate(self) -> None:
-        if len(self._validation) and self.engine.first:
-            assert self._log is not None
-            if self._validation_images is None:
-                crop = self.config.data.validation and self.config.data.validation.crop
-                images = [self._validation.get(i)[1] for i in range(len(self._validation))]
-                self._validation_images = [middle(image, crop) if crop else image for image in images]
-            self.task.model.eval()
-            with torch.no_grad(), self._averaged():
-                scores = self.task.validate(self._validation_images)
-            self.task.model.train()
+        if self._log is not None and len(self.material.validation):
+            if not self._validation:
+                rule, images = self.config.data.validation, self.material.validation.readable()
+                self._validation = [middle(image, rule.crop) for image in images] if rule and rule.crop else images
+            with self._evaluating():
+                scores = self.task.validate(self._validation)
             if scores:
-                self._log.write(self.step, {"validation": scores})
+                self._log.write(self.step, {"validation": scores}, always=True)
         self.engine.barrier()
 
     def _save(self) -> None:
-        if self.engine.first and self._saved != self.step:
+        if self.engine.first:
             facts = {
                 "config": self.config.plain(),
-                "pictures": self._fingerprint,
+                "pictures": self.material.fingerprint,
                 "task": self.task.state(),
                 "precision": self.engine.state(),
                 "skipped": self.skipped,
@@ -285,15 +258,9 @@ class Run:
                 "seconds": round(self._elapsed(), 3),
             }
             save_checkpoint(
-                self.out,
-                self.step,
-                self.task.model,
-                self.engine.optimiser,
-                self.average,
-                facts,
+                self.out, self.step, self.task.model, self.engine.optimiser, self.average, facts,
                 self.config.keep_checkpoints,
-            )
-            self._saved = self.step
+            )  # fmt: skip
         self.engine.barrier()
 
     def _export(self) -> Path:
@@ -302,16 +269,23 @@ class Run:
         if self.engine.first:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
-            self.task.model.eval()
-            with torch.no_grad(), self._averaged():
+            with self._evaluating():
                 self.task.export(part)
             shutil.rmtree(folder, ignore_errors=True)
             part.rename(folder)
         self.engine.barrier()
         return folder
 
-    def _averaged(self) -> Any:
-        """The averaged weights for a while, if there are any."""
-        from contextlib import nullcontext
-
-        return self.average.applied() if self.average is not None else nullcontext()
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Evaluation mode, no gradients, and the averaged weights if there are any."""
+        self.task.model.eval()
+        if self.average is not None:
+            self.average.exchange()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            if self.average is not None:
+                self.average.exchange()
+            self.task.model.train()

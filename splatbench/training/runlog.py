@@ -40,11 +40,11 @@ class RunLog:
         kept = [line for line in lines if _step_of(line) <= step] if step else []
         write_atomic(self.path, "".join(f"{line}\n" for line in kept).encode())
 
-    def write(self, step: int, values: Mapping[str, Any], line: str | None = None) -> None:
+    def write(self, step: int, values: Mapping[str, Any], always: bool = False) -> None:
         """
         Args:
             values: numbers, or mappings of them.
-            line: for the console; None: a line of the values, unless there was one a moment ago.
+            always: on the console, too, even if there was a line a moment ago.
         """
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **_plain(values)}) + "\n")
@@ -52,9 +52,9 @@ class RunLog:
             for name, value in _named(values):
                 self._board.add_scalar(name, value, step)
         now = time.monotonic()
-        if line is not None or now - self._said >= _QUIET:
+        if always or now - self._said >= _QUIET:
             self._said = now
-            self.say(line if line is not None else f"step {step}: {show(values)}")
+            self.say(f"step {step}: {_show(values)}")
 
     def close(self) -> None:
         if self._board is not None:
@@ -85,7 +85,7 @@ def _named(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float
     return named
 
 
-def show(values: Mapping[str, Any]) -> str:
+def _show(values: Mapping[str, Any]) -> str:
     """ "loss 0.0123, lr 0.0001"."""
     return ", ".join(f"{name} {value:.4g}" for name, value in _named(values))
 
@@ -98,3 +98,27 @@ def _tensorboard(folder: Path, step: int) -> Any:
             f"`tensorboard: true` needs a package that is missing ({error}): pip install 'splatbench[train]'"
         ) from None
     return SummaryWriter(str(folder), purge_step=step or None)
+
+
+class Meter:
+    """Means of what the steps between two lines of the log gave, and pictures per second."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._steps = 0
+        self._since = time.monotonic()
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """A step's values."""
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._steps += 1
+
+    def take(self, images_per_step: int) -> dict[str, float]:
+        """The means since the last call, and `images_per_second`; empty if no step was added."""
+        now = time.monotonic()
+        means = {name: total / self._steps for name, total in self._sums.items()}
+        if self._steps:
+            means["images_per_second"] = round(self._steps * images_per_step / max(now - self._since, 1e-9), 3)
+        self._sums, self._steps, self._since = {}, 0, now
+        return means

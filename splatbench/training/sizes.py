@@ -7,8 +7,8 @@ import math
 import numpy as np
 from PIL import Image
 
-from splatbench.training.config import Crop, Stretch
 from splatbench.training.errors import TrainingError
+from splatbench.training.picture_rules import Crop, Stretch
 
 
 def draw_size(rule: Crop | Stretch, rng: np.random.Generator) -> tuple[int, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import hashlib
 import json
-import logging
 import re
 import tarfile
 import tempfile
@@ -17,10 +16,8 @@ import numpy as np
 
 from splatbench.datasets.images import SUFFIXES, ImageError, load_image
 from splatbench.datasets.locate import data_roots
-from splatbench.training.config import Validation
 from splatbench.training.errors import TrainingError
-
-logger = logging.getLogger(__name__)
+from splatbench.training.picture_rules import Validation
 
 #: `NAME_c0`, `NAME_c1` ... are cut-outs of the photograph `NAME`.
 _CUT_OUT = re.compile(r"_c\d+$")
@@ -193,54 +190,3 @@ def split(source: Source, rule: Validation) -> tuple[list[int], list[int]]:
 def _hash(seed: int, name: str) -> float:
     """In [0, 1)."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:6]) / 2**48
-
-
-class Pictures:
-    """Some pictures of a source, decoded, as many of them kept in memory as a limit allows; broken ones passed over.
-
-    Attributes:
-        broken: names of the files that could not be read so far.
-    """
-
-    def __init__(self, source: Source, indices: Sequence[int], cache_bytes: int) -> None:
-        self.source, self.indices = source, list(indices)
-        self.broken: list[str] = []
-        self._unreadable: set[int] = set()
-        self._kept: dict[int, np.ndarray] = {}
-        self._free = cache_bytes
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def get(self, position: int) -> tuple[str, np.ndarray]:
-        """Name and uint8 [H, W, 3] of a picture, or of the next one that can be read.
-
-        Raises:
-            TrainingError: not one can be read.
-        """
-        for turn in range(len(self)):
-            place = (position + turn) % len(self)
-            picture = self._read(place)
-            if picture is not None:
-                return self._name(place), picture
-        raise TrainingError(f"{self.source.place}: not one of {len(self)} pictures can be read, e.g. {self.broken[0]}")
-
-    def _name(self, position: int) -> str:
-        return self.source.names[self.indices[position]]
-
-    def _read(self, position: int) -> np.ndarray | None:
-        if position in self._kept:
-            return self._kept[position]
-        if position in self._unreadable:
-            return None
-        try:
-            picture = self.source.read(self.indices[position])
-        except ImageError as error:
-            self._unreadable.add(position)
-            self.broken.append(self._name(position))
-            logger.warning("left out, the next picture stands in (%d so far): %s", len(self.broken), error)
-            return None
-        if picture.nbytes <= self._free:
-            self._free -= picture.nbytes
-            self._kept[position] = picture
-        return picture
