@@ -5,8 +5,6 @@ from __future__ import annotations
 import constriction
 import numpy as np
 
-from splatbench.codec.primitives import varint, zigzag
-
 from .quantiser import GROUPS
 
 _WORD_BITS = 32
@@ -33,15 +31,20 @@ def published_bits(codes: np.ndarray, patches: int, stages: int) -> int:
 
 
 def _group_bits(codes: np.ndarray) -> int:
-    dimensions = b"".join(map(varint, codes.shape))
-    return 8 * len(dimensions) + sum(_stream_bits(channel) for channel in codes.T)
+    return sum(map(_number_bits, codes.shape)) + sum(_stream_bits(channel) for channel in codes.T)
 
 
 def _stream_bits(channel: np.ndarray) -> int:
     distinct, symbols, counts = np.unique(channel, return_inverse=True, return_counts=True)
     words = _payload_words(symbols.astype(np.int32), counts)
-    histogram = b"".join(varint(zigzag(int(difference))) for difference in np.diff(counts, prepend=0))
-    return _WORD_BITS * words + 8 * len(distinct) + 8 * len(histogram) + 8 * len(varint(words))
+    differences = np.diff(counts, prepend=0).tolist()
+    histogram = sum(_number_bits(2 * d if d >= 0 else -2 * d - 1) for d in differences)
+    return _WORD_BITS * words + 8 * len(distinct) + histogram + _number_bits(words)
+
+
+def _number_bits(value: int) -> int:
+    """Of a whole number in bytes that hold 7 bits each."""
+    return 8 * max(1, -(-value.bit_length() // 7))
 
 
 def _payload_words(symbols: np.ndarray, counts: np.ndarray) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from splatbench import codec
 from splatbench.codec import (
@@ -17,103 +16,23 @@ from splatbench.codec import (
     gaussians_from_arrays,
     read,
     read_header,
-    spatial_order,
 )
-from splatbench.gaussians import Gaussians2D
+from splatbench.gaussians import COMPAT_FLAGS, Gaussians2D
 
-from .accounting import published_bits
-from .patches import RAW, PatchGrid, Values, means
-from .quantiser import Ranges, dequantise
+from .channels import Ranges, dequantise
+from .encoding import Encoding
+from .patches import RAW, PatchGrid
 
 METHOD = "air"
 #: Stages that a file can hold: one bit each in the element of a patch.
 MAX_STAGES = 8
-#: Codes by attribute: columns of the eight channels.
-_CODES = {
-    "offsets": slice(0, 2),
-    "scales": slice(2, 4),
-    "angles": slice(4, 5),
-    "luma": slice(5, 6),
-    "chroma": slice(6, 8),
-}
+_LARGEST_PATCH = 1 << 16
+#: Columns of the codes by attribute. Those of the first stage, which describes the picture, and of the stages after it,
+#: which describe what is left, are apart ("xy0", "xy1"): that makes files 2 to 4 % smaller.
+_CODES = {"xy": slice(0, 2), "scale": slice(2, 4), "angle": slice(4, 5), "luma": slice(5, 6), "chroma": slice(6, 8)}
+_FIRST, _LATER = "0", "1"
 #: Largest magnitude of a step or a lowest value: sums stay far from what float32 cannot hold.
 _LARGEST_RANGE = float(1 << 20)
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """What AIR makes of a picture.
-
-    Attributes:
-        size: (H, W) in pixels.
-        patch: p in pixels.
-        stretch: whether positions get the published W / (W - 1) stretch.
-        compat: flags of `Gaussians2D`.
-        masks: bool [S, L] on the CPU, the patches that got a Gaussian in each stage that ran.
-        values: of N = masks.sum() Gaussians, float32 on the CPU: stage after stage, each row by row.
-        codes: uint8 [N, 8], or None where nothing is quantised; `values` are then what they stand for.
-        ranges: [8] each, with codes.
-
-    Raises:
-        ValueError: parts that do not fit together.
-    """
-
-    size: tuple[int, int]
-    patch: int
-    stretch: bool
-    compat: frozenset[str]
-    masks: Tensor
-    values: Values
-    codes: np.ndarray | None = None
-    ranges: Ranges | None = None
-
-    def __post_init__(self) -> None:
-        if self.masks.ndim != 2 or self.masks.shape[1] != len(self.grid) or self.masks.dtype != torch.bool:
-            raise ValueError(
-                f"AIR: masks must be bool [stages, {len(self.grid)}], got {self.masks.dtype} {list(self.masks.shape)}"
-            )
-        n = int(self.masks.sum())
-        expected = {"offsets": (n, 2), "scales": (n, 2), "angles": (n,), "colors": (n, 3)}
-        for name, value in self.values._asdict().items():
-            if tuple(value.shape) != expected[name]:
-                raise ValueError(f"AIR: {name} must have shape {list(expected[name])}, got {list(value.shape)}")
-        if (self.codes is None) != (self.ranges is None):
-            raise ValueError("AIR: codes and ranges go together")
-        if self.codes is not None and (self.codes.shape != (n, RAW) or self.codes.dtype != np.uint8):
-            raise ValueError(f"AIR: codes must be uint8 [{n}, {RAW}], got {self.codes.dtype} {list(self.codes.shape)}")
-
-    def __len__(self) -> int:
-        return len(self.values.angles)
-
-    @property
-    def grid(self) -> PatchGrid:
-        return PatchGrid(*self.size, self.patch)
-
-    def quantised(self, codes: np.ndarray, ranges: Ranges) -> Encoding:
-        """The same patches with what codes [N, 8] stand for."""
-        return replace(self, values=dequantise(codes, ranges), codes=codes, ranges=ranges)
-
-    def upto(self, stages: int) -> Encoding:
-        """The Gaussians of the first stages."""
-        masks = self.masks[:stages]
-        first = slice(0, int(masks.sum()))
-        codes = None if self.codes is None else self.codes[first]
-        return replace(self, masks=masks, values=Values(*(value[first] for value in self.values)), codes=codes)
-
-    def gaussians(self) -> Gaussians2D:
-        """In the order of the file: neighbours together; under the cap of 256 per tile, where the order is part of the
-        picture, stage after stage."""
-        centres = self.grid.centres()[self.masks.nonzero()[:, 1]]
-        at = means(self.values.offsets, centres, self.size, self.stretch)
-        _, scales, angles, colors = self.values
-        if "tile_cap_256" not in self.compat:
-            order = torch.from_numpy(spatial_order(at.numpy()))
-            at, scales, angles, colors = at[order], scales[order], angles[order], colors[order]
-        return Gaussians2D(at, colors, self.size, scales=scales, angles=angles, compat=self.compat)
-
-    def nominal_bits(self) -> int | None:
-        """Bits as the released code counts them, which is only for codes; see `accounting`."""
-        return None if self.codes is None else published_bits(self.codes, len(self.grid), len(self.masks))
 
 
 def write(encoding: Encoding) -> bytes:
@@ -122,8 +41,13 @@ def write(encoding: Encoding) -> bytes:
 
 
 def write_plain(encoding: Encoding) -> bytes:
-    """Final Gaussians in float32. Positions in Morton order are smaller than offsets with masks."""
+    """Final Gaussians in float32. Positions in Morton order take 38 bits each, offsets 53 and the masks.
+
+    Raises:
+        ValueError: values that are NaN or infinite.
+    """
     gaussians = encoding.gaussians()
+    gaussians.check_finite()
     attributes = [Attribute(name, value.numpy()) for name, value in gaussians.tensors().items()]
     return codec.write(METHOD, encoding.size, "sum", encoding.compat, attributes, {"variant": "plain"})
 
@@ -136,10 +60,16 @@ def write_quantised(encoding: Encoding) -> bytes:
     """
     if encoding.codes is None or encoding.ranges is None:
         raise ValueError("AIR: this encoding is not quantised; write_plain stores it")
+    first = int(encoding.masks[:1].sum())
+    parts = {_FIRST: encoding.codes[:first], _LATER: encoding.codes[first:]}
     attributes = [
         Attribute("masks", _join(encoding.masks.numpy())),
         Attribute("ranges", torch.stack(list(encoding.ranges)).detach().cpu().numpy()),
-        *(Attribute(name, np.ascontiguousarray(encoding.codes[:, part])) for name, part in _CODES.items()),
+        *(
+            Attribute(name + part, codes[:, columns])
+            for part, codes in parts.items()
+            for name, columns in _CODES.items()
+        ),
     ]
     meta = {
         "variant": "codes",
@@ -156,18 +86,12 @@ def read_gaussians(data: bytes) -> Gaussians2D:
     Raises:
         BitstreamError: the bytes are not such a file.
     """
-    header = read_header(data)
-    if header.blend != "sum":
-        raise BitstreamError(f"AIR's Gaussians are blended by a sum, the file says {header.blend!r}")
-    variant = header.meta.get("variant")
-    if variant == "plain":
-        file = read(data, method=METHOD)
+    header = _header(data)
+    if header.meta.get("variant") == "plain":
+        file = read(data)
         return gaussians_from_arrays(file, file.arrays)
-    if variant == "codes":
-        file, encoding = _read_codes(data, header)
-        plain = {name: value.numpy() for name, value in encoding.gaussians().tensors().items()}
-        return gaussians_from_arrays(file, plain)
-    raise BitstreamError(f"unknown variant {variant!r} of {METHOD}")
+    file, encoding = _read_codes(data, header)
+    return gaussians_from_arrays(file, {n: value.numpy() for n, value in encoding.gaussians().tensors().items()})
 
 
 def read_encoding(data: bytes) -> Encoding:
@@ -176,29 +100,45 @@ def read_encoding(data: bytes) -> Encoding:
     Raises:
         BitstreamError: the bytes are not such a file.
     """
-    return _read_codes(data, read_header(data))[1]
+    return _read_codes(data, _header(data))[1]
+
+
+def _header(data: bytes) -> Header:
+    header = read_header(data)
+    if header.method != METHOD:
+        raise BitstreamError(f"the file was made by method {header.method!r}, not by {METHOD!r}")
+    if header.blend != "sum":
+        raise BitstreamError(f"AIR's Gaussians are blended by a sum, the file says {header.blend!r}")
+    if unknown := sorted(header.compat - set(COMPAT_FLAGS)):
+        raise BitstreamError(f"unknown compat flags {unknown}; known: {', '.join(COMPAT_FLAGS)}")
+    return header
 
 
 def _read_codes(data: bytes, header: Header) -> tuple[S2DFile, Encoding]:
+    """Nothing of the arrays' size is allocated before their shapes fit the picture."""
+    if (variant := header.meta.get("variant")) != "codes":
+        raise BitstreamError(f"a file of variant {variant!r} holds no codes of {METHOD}")
     patch, stages, stretch = (_whole(header, name) for name in ("patch", "stages", "stretch"))
-    if not (1 <= patch <= max(header.size) and 0 <= stages <= MAX_STAGES and stretch in (0, 1)):
+    if not (1 <= patch <= _LARGEST_PATCH and 0 <= stages <= MAX_STAGES and stretch in (0, 1)):
         raise BitstreamError(f"patches of {patch} pixels, {stages} stages, stretch {stretch}: out of range")
-    grid = PatchGrid(*header.size, patch)
-    _check_shapes(header, len(grid))
-    file = read(data, method=METHOD)
-    joined, (step, low) = file.arrays["masks"], file.arrays["ranges"]
-    codes = np.concatenate([file.arrays[name] for name in _CODES], 1)
-    if joined.size and int(joined.max()) >> stages:
+    _check_shapes(header, len(PatchGrid(*header.size, patch)))
+    file = read(data)
+    joined, ranges = file.arrays["masks"], file.arrays["ranges"]
+    if not float(np.abs(ranges).max()) <= _LARGEST_RANGE:
+        raise BitstreamError("the ranges are NaN, infinite or beyond 2^20")
+    if int(joined.max()) >> stages:
         raise BitstreamError(f"the masks speak of more than {stages} stages")
     masks = _split(joined, stages)
-    if int(masks.sum()) != len(codes):
-        raise BitstreamError(f"the masks choose {int(masks.sum())} patches, there are codes of {len(codes)}")
-    if not float(np.abs(file.arrays["ranges"]).max()) <= _LARGEST_RANGE:
-        raise BitstreamError("the ranges are NaN, infinite or beyond 2^20")
-    ranges = Ranges(torch.from_numpy(step), torch.from_numpy(low))
+    first, later = (_join_columns(file.arrays, part) for part in (_FIRST, _LATER))
+    chosen = int(masks[:1].sum()), int(masks[1:].sum())
+    if chosen != (len(first), len(later)):
+        raise BitstreamError(f"the masks choose {chosen} patches, there are codes of {len(first), len(later)}")
+    codes = np.concatenate([first, later])
+    ranges = Ranges(*torch.from_numpy(ranges))
     values = dequantise(codes, ranges)
-    at = torch.from_numpy(masks)
-    return file, Encoding(header.size, patch, bool(stretch), header.compat, at, values, codes, ranges)
+    return file, Encoding(
+        header.size, patch, bool(stretch), header.compat, torch.from_numpy(masks), values, codes, ranges
+    )
 
 
 def _whole(header: Header, name: str) -> int:
@@ -209,14 +149,21 @@ def _whole(header: Header, name: str) -> int:
 
 
 def _check_shapes(header: Header, patches: int) -> None:
-    """Types and shapes that fit the picture and each other, before anything is decoded; or a BitstreamError."""
-    entries = {entry.name: entry for entry in header.entries}
-    n = next((entry.shape[0] for entry in header.entries if entry.name == "angles" and entry.shape), -1)
-    expected = {"masks": ("uint8", (patches,)), "ranges": ("float32", (2, RAW))}
-    expected |= {name: ("uint8", (n, part.stop - part.start)) for name, part in _CODES.items()}
-    for name, (kind, shape) in expected.items():
-        if name not in entries or (entries[name].dtype, entries[name].shape) != (np.dtype(kind), shape):
-            raise BitstreamError(f"attribute {name!r} is missing or not {kind} {list(shape)}")
+    """Raises BitstreamError unless types and shapes fit the picture and each other."""
+    found = {entry.name: (entry.dtype, entry.shape) for entry in header.entries}
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {"masks": ("uint8", (patches,)), "ranges": ("float32", (2, RAW))}
+    for part in (_FIRST, _LATER):
+        _, shape = found.get("angle" + part, (None, ()))
+        for name, columns in _CODES.items():
+            expected[name + part] = "uint8", (shape[0] if shape else 0, columns.stop - columns.start)
+    for name, (kind, wanted) in expected.items():
+        if found.get(name) != (np.dtype(kind), wanted):
+            raise BitstreamError(f"attribute {name!r} is missing or not {kind} {list(wanted)}")
+
+
+def _join_columns(arrays: Mapping[str, np.ndarray], part: str) -> np.ndarray:
+    """Codes [n, 8] of the first stage or of those after it."""
+    return np.concatenate([arrays[name + part] for name in _CODES], 1)
 
 
 def _join(masks: np.ndarray) -> np.ndarray:

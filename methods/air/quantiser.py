@@ -1,8 +1,6 @@
 """AIR's quantiser: eight uniform channels whose ranges are fixed, learned, or shifted by the network for each image.
 
-The channels are those of the published codec, in four groups: offset (dx, dy), scale (s1, s2), angle, colour (Y, Cr,
-Cb). Encoder, training and decoder compute in float32 with one rounding per operation and in the same order, so that a
-decoded value is the encoder's, bit for bit.
+Training computes in float32 with the operations of `dequantise`, in their order: what it sees is what is decoded.
 """
 
 from __future__ import annotations
@@ -10,15 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from splatbench.codec import uniform_values
-
+from .channels import Ranges, from_channels, to_channels
 from .patches import RAW, Values
 
 #: Where the ranges come from (AIR paper, Table VII). "per_image": smallest and largest value of the image's set.
@@ -108,18 +105,6 @@ PUBLISHED = Base(
     raw_scale=(-3.0427, -3.0022, -2.9553, -3.2385, -3.3192, -5.3675, -4.0653, -4.4090),
     shift=(-6.7962, -6.0476, 0.4933, 0.5032, 1.0155, -0.2550, -0.0688, -0.1273),
 )
-
-
-class Ranges(NamedTuple):
-    """What a decoder needs beside the codes: value = code * step + low.
-
-    Attributes:
-        step: float32 [..., 8], positive.
-        low: float32 [..., 8].
-    """
-
-    step: Tensor
-    low: Tensor
 
 
 class ChannelQuantiser(nn.Module):
@@ -219,7 +204,10 @@ class Codec(nn.Module):
         x = to_channels(values)
         if not all(bool(part.isfinite().all()) for part in (x, *ranges)):
             raise ValueError("quantiser: values or ranges are NaN or infinite: what the network says is not usable")
-        return torch.round(self._position(x, ranges)).to(torch.uint8).cpu().numpy()
+        codes = torch.round(self._position(x, ranges))
+        if not bool(((codes >= 0) & (codes <= 255)).all()):
+            raise ValueError("quantiser: its weights ask for codes outside 0 to 255")
+        return codes.to(torch.uint8).cpu().numpy()
 
     def straight_through(self, values: Values, ranges: Ranges, penalty: float = 0.01) -> tuple[Values, Tensor]:
         """The values that a decoder will have, with gradients, and the penalty for what they lost.
@@ -243,35 +231,3 @@ class Codec(nn.Module):
         lowest = torch.cat([group.qmin_per_channel for group in self.groups])
         highest = torch.cat([group.qmax_per_channel for group in self.groups])
         return ((x - ranges.low) / ranges.step).clamp(lowest, highest)
-
-
-def dequantise(codes: np.ndarray, ranges: Ranges) -> Values:
-    """What codes, unsigned [N, 8], stand for: CPU float32 tensors, bit for bit the same wherever they are computed."""
-    x = uniform_values(codes, ranges.step.detach().cpu().numpy(), ranges.low.detach().cpu().numpy())
-    return from_channels(torch.from_numpy(x))
-
-
-def to_channels(values: Values) -> Tensor:
-    """[..., 8]: the channels that are quantised; colours as Y, Cr, Cb without offsets."""
-    luma = to_ycrcb(values.colors)
-    return torch.cat([values.offsets, values.scales, values.angles[..., None], luma], -1)
-
-
-def from_channels(x: Tensor) -> Values:
-    """Inverse of `to_channels`; colours are not clamped."""
-    return Values(x[..., 0:2], x[..., 2:4], x[..., 4], to_rgb(x[..., 5:8]))
-
-
-def to_ycrcb(rgb: Tensor) -> Tensor:
-    """[..., 3] R, G, B to Y, Cr, Cb (BT.601 as rounded in the released code)."""
-    r, g, b = rgb.unbind(-1)
-    y = 0.299 * r + 0.587 * g + 0.114 * b
-    cr = 0.5 * r - 0.418688 * g - 0.081312 * b
-    cb = -0.168736 * r - 0.331264 * g + 0.5 * b
-    return torch.stack([y, cr, cb], -1)
-
-
-def to_rgb(ycrcb: Tensor) -> Tensor:
-    """[..., 3] Y, Cr, Cb to R, G, B, not clamped; the inverse of `to_ycrcb` up to its rounded constants (1e-6)."""
-    y, cr, cb = ycrcb.unbind(-1)
-    return torch.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], -1)
