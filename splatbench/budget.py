@@ -15,14 +15,15 @@ NOMINAL_BYTES_PER_GAUSSIAN = 7
 
 @dataclass(frozen=True)
 class Budget:
-    """Exactly one of a Gaussian count, a compression ratio, a bit rate, a quality (codec controls), another
-    entry's counts, or the method's own choice; optionally with an iteration or wall-time limit.
+    """Exactly one of a Gaussian count, a compression ratio, a bit rate, a quality (codec controls), a PSNR to reach,
+    another entry's counts, or the method's own choice; optionally with an iteration or wall-time limit.
 
     Attributes:
         gaussians: number of Gaussians, >= 1.
         compression_ratio: CR > 0, N = floor(3HW / (7 CR)) as SmartSplat defines it.
         bpp: target bits per pixel, > 0.
         quality: quality setting of an image codec (controls only).
+        psnr: dB to reach with as few Gaussians as the method can.
         matched_to: id of the experiment entry whose per-image counts are the targets.
         native: the method chooses; the count that came out is recorded.
         iterations: at most this many fitting steps (None: the method's own default). The steps of a refinement with
@@ -37,6 +38,7 @@ class Budget:
     compression_ratio: float | None = None
     bpp: float | None = None
     quality: int | None = None
+    psnr: float | None = None
     matched_to: str | None = None
     native: bool = False
     iterations: int | None = None
@@ -46,14 +48,14 @@ class Budget:
         given = self._given()
         if len(given) != 1:
             raise ValueError(f"a budget needs exactly one of {', '.join(self.targets())}; got {given or 'none'}")
-        for name in ("gaussians", "compression_ratio", "bpp", "iterations", "seconds"):
+        for name in ("gaussians", "compression_ratio", "bpp", "psnr", "iterations", "seconds"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"budget: {name} must be positive, got {value!r}")
 
     @staticmethod
     def targets() -> tuple[str, ...]:
-        return ("gaussians", "compression_ratio", "bpp", "quality", "matched_to", "native")
+        return ("gaussians", "compression_ratio", "bpp", "quality", "psnr", "matched_to", "native")
 
     def _given(self) -> list[str]:
         # By identity: a quality of 0 is given, and equals False.
@@ -84,7 +86,7 @@ class Budget:
 
     @property
     def slug(self) -> str:
-        """A short name for paths and tables, unique per budget: n28000, cr50, bpp0.5, q75, match-air, native."""
+        """A short name for paths and tables, unique per budget: n28000, cr50, bpp0.5, q75, psnr32, match-air, native."""
         if self.gaussians is not None:
             text = f"n{self.gaussians}"
         elif self.compression_ratio is not None:
@@ -93,6 +95,8 @@ class Budget:
             text = f"bpp{self.bpp:g}"
         elif self.quality is not None:
             text = f"q{self.quality}"
+        elif self.psnr is not None:
+            text = f"psnr{self.psnr:g}"
         else:
             text = f"match-{self.matched_to}" if self.matched_to else "native"
         text += f"-i{self.iterations}" if self.iterations is not None else ""

@@ -201,7 +201,8 @@ def _control_budget(entries: list[Entry]) -> Budget:
             return Budget(gaussians=budget.gaussians)
         if budget.compression_ratio is not None:
             return Budget(compression_ratio=budget.compression_ratio)
-        if len(entry.budgets) == 1 and (budget.native or budget.bpp is not None) and _has_gaussians(entry):
+        lends = budget.native or budget.bpp is not None or budget.psnr is not None
+        if len(entry.budgets) == 1 and lends and _has_gaussians(entry):
             return Budget(matched_to=entry.id)
     raise ValueError("no entry fixes a number of Gaussians for the controls; set `controls: false`")
 

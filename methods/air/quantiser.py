@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -170,6 +170,8 @@ class Codec(nn.Module):
 
     def __init__(self, features: int = 768, base: Base = PUBLISHED, kind: RangeKind = "adaptive") -> None:
         super().__init__()
+        if kind not in get_args(RangeKind):
+            raise ValueError(f"quantiser: ranges must be one of {get_args(RangeKind)}, got {kind!r}")
         self.base, self.kind = base, kind
         for name, part in GROUPS.items():
             group = ChannelQuantiser(features, base.raw_scale[part], base.shift[part], base.bits[part], kind)
@@ -179,6 +181,22 @@ class Codec(nn.Module):
     def groups(self) -> list[ChannelQuantiser]:
         """The quantisers in the order of the channels."""
         return [self.get_submodule(name) for name in GROUPS]  # type: ignore[misc]
+
+    @torch.no_grad()
+    def rebase(self, base: Base) -> None:
+        """Takes other ranges to start from, in place.
+
+        Raises:
+            ValueError: other bit depths than those that the codes have.
+        """
+        if base.bits != self.base.bits:
+            raise ValueError(f"quantiser: made for {self.base.bits} bits, not for {base.bits}")
+        self.base = base
+        if self.kind == "per_image":
+            return
+        for group, part in zip(self.groups, GROUPS.values(), strict=True):
+            group.raw_scale.copy_(torch.tensor(base.raw_scale[part]))
+            group.shift.copy_(torch.tensor(base.shift[part]))
 
     def ranges(self, values: Values, summary: Tensor) -> Ranges:
         """The ranges of an image.

@@ -25,6 +25,7 @@ from splatbench.cli.options import (
     Seconds,
     Seed,
     Settings,
+    TargetPsnr,
     make_budget,
 )
 
@@ -41,6 +42,7 @@ def fit(
     compression_ratio: CompressionRatio = None,
     bpp: Bpp = None,
     quality: Quality = None,
+    target_psnr: TargetPsnr = None,
     native: Native = False,
     iterations: Iterations = None,
     seconds: Seconds = None,
@@ -53,7 +55,7 @@ def fit(
 
     Example: splatbench fit photo.png --method gaussianimage --gaussians 10000 -o photo.s2d
     """
-    budget = make_budget(gaussians, compression_ratio, bpp, quality, native, iterations, seconds)
+    budget = make_budget(gaussians, compression_ratio, bpp, quality, target_psnr, native, iterations, seconds)
     encoded, suffix = fit_image(image, method, budget, settings or [], seed, device, live=sys.stderr.isatty())
     path = output or image.with_suffix(suffix)
     if path.resolve() == image.resolve():

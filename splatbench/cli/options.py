@@ -20,6 +20,9 @@ CompressionRatio = Annotated[
 ]
 Bpp = Annotated[float | None, typer.Option("--bpp", "-b", help="Rate of the file in bits per pixel.")]
 Quality = Annotated[int | None, typer.Option("--quality", "-q", help="Quality of an image codec, on its own scale.")]
+TargetPsnr = Annotated[
+    float | None, typer.Option("--target-psnr", help="dB to reach with as few Gaussians as the method can.")
+]
 Native = Annotated[bool, typer.Option("--native", help="The method chooses (identity, methods that count themselves).")]
 Iterations = Annotated[int | None, typer.Option("--iterations", "-i", min=1, help="Fitting steps.")]
 Seconds = Annotated[float | None, typer.Option("--seconds", help="Wall-time limit of the fit.")]
@@ -39,6 +42,7 @@ def make_budget(
     compression_ratio: float | None,
     bpp: float | None,
     quality: int | None,
+    psnr: float | None,
     native: bool,
     iterations: int | None,
     seconds: float | None,
@@ -52,10 +56,11 @@ def make_budget(
             compression_ratio=compression_ratio,
             bpp=bpp,
             quality=quality,
+            psnr=psnr,
             native=native,
             iterations=iterations,
             seconds=seconds,
         )
     except ValueError as error:
-        hint = "give exactly one of --gaussians, --compression-ratio, --bpp, --quality, --native"
+        hint = "give exactly one of --gaussians, --compression-ratio, --bpp, --quality, --target-psnr, --native"
         raise typer.BadParameter(f"{error}; {hint}") from None

@@ -27,6 +27,7 @@ from splatbench.cli.options import (
     Seconds,
     Seed,
     Settings,
+    TargetPsnr,
     make_budget,
 )
 
@@ -39,6 +40,7 @@ def run(
     compression_ratio: CompressionRatio = None,
     bpp: Bpp = None,
     quality: Quality = None,
+    target_psnr: TargetPsnr = None,
     native: Native = False,
     iterations: Iterations = None,
     seconds: Seconds = None,
@@ -70,7 +72,7 @@ def run(
         os.environ.update(dict.fromkeys(("SPLATBENCH_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"), str(threads)))
     from splatbench.cli.fit import fit_image, print_evaluation, write_encoding
 
-    budget = make_budget(gaussians, compression_ratio, bpp, quality, native, iterations, seconds)
+    budget = make_budget(gaussians, compression_ratio, bpp, quality, target_psnr, native, iterations, seconds)
     encoded, suffix = fit_image(image, method, budget, settings or [], seed, device, live=sys.stderr.isatty())
     with tempfile.TemporaryDirectory(prefix="splatbench-") as folder:
         path = output or Path(folder, image.stem + suffix)

@@ -100,7 +100,7 @@ def count(value: float | int) -> str:
 
 
 def budget_label(budget: Mapping[str, Any], iterations: bool = True) -> str:
-    """ "N = 28 000", "CR 50", "0.5 bit/pixel", "quality 75", "counts of air" or "native", with its limits."""
+    """ "N = 28 000", "CR 50", "0.5 bit/pixel", "quality 75", "32 dB", "counts of air" or "native", with its limits."""
     text = target_label(budget)
     if iterations and budget.get("iterations"):
         text += f", {count(budget['iterations'])} iterations"
@@ -119,6 +119,8 @@ def target_label(budget: Mapping[str, Any]) -> str:
         return f"{budget['bpp']:g} bit/pixel"
     if budget.get("quality") is not None:
         return f"quality {budget['quality']}"
+    if budget.get("psnr") is not None:
+        return f"{budget['psnr']:g} dB"
     if budget.get("matched_to"):
         return f"counts of {budget['matched_to']}"
     return "native"

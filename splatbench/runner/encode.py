@@ -17,7 +17,7 @@ from splatbench.datasets import DataMissing, ImageError, load_image, pixel_sha25
 from splatbench.devices import DeviceMissing, gpu_slots, lease_gpu
 from splatbench.experiment import Entry
 from splatbench.files import write_atomic
-from splatbench.method import Method, get_method
+from splatbench.method import Method, WeightsMissing, get_method
 from splatbench.provenance import provenance
 from splatbench.record import Provenance, Status
 from splatbench.runner.encoding import Encoded, describe, encode_image, is_out_of_memory, warm_up
@@ -252,7 +252,7 @@ class Loaded:
 
 def classify(error: Exception) -> tuple[Status, str]:
     """Status and reason of a row whose making raised `error`."""
-    if isinstance(error, (NotRun, DataMissing, DeviceMissing)):
+    if isinstance(error, (NotRun, DataMissing, DeviceMissing, WeightsMissing)):
         return "not_run", str(error)
     if isinstance(error, Diverged):
         return "diverged", str(error)

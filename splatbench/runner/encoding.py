@@ -178,7 +178,9 @@ def warm_up(method: Method, budget: Budget) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     # A rate may be out of reach for so small a picture, and searching for it compiles nothing else.
     counted = budget.bpp is not None and "gaussians" in method.budgets
-    if counted or budget.count(1000, 1000) is not None or budget.matched_to is not None:
+    if budget.psnr is not None:  # no small noise has to reach it
+        small = Budget(native=True, iterations=WARM_UP_STEPS)
+    elif counted or budget.count(1000, 1000) is not None or budget.matched_to is not None:
         small = Budget(gaussians=64, iterations=WARM_UP_STEPS)
     else:
         small = dataclasses.replace(budget, iterations=WARM_UP_STEPS)

@@ -1,0 +1,178 @@
+"""The phases of AIR's training as tasks of the trainer: POD, rendering supervision, quantisation-aware."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from splatbench.fitting import psnr
+from splatbench.training.errors import TrainingError
+from splatbench.training.task import Task
+
+from ..patches import PatchGrid, Values, activate
+from ..quantiser import Base
+from ..stages import Stage, run_stages
+from .pod import pod_loss
+from .rendering import RenderingLoss
+from .settings import Settings
+from .trainee import first_ranges, make_trainee
+
+
+class AirTask(Task):
+    """What all phases share: the model, Stage Control, validation, weights in and out."""
+
+    def __init__(self, settings: Settings, phase: str, quantised: bool = False) -> None:
+        self.settings, self.phase = settings, phase
+        self.control, self.drawing = settings.control(), settings.how_to_draw()
+        self.trainee = make_trainee(settings, quantised)
+        self.model = self.trainee.module
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return self.trainee.groups()
+
+    @property
+    def active(self) -> int:
+        """Number of stages that run."""
+        return self.settings.stages
+
+    def stages(self, batch: Tensor, detach: bool = False) -> list[Stage]:
+        return list(run_stages(self.trainee.network, batch, self.control, self.drawing, self.active, detach))
+
+    @torch.no_grad()
+    def validate(self, images: Sequence[np.ndarray]) -> dict[str, float]:
+        """Mean PSNR in dB after each stage, and the mean number of Gaussians per patch."""
+        sums: dict[str, float] = {}
+        for image in images:
+            target = torch.from_numpy(np.array(image)).to(next(self.model.parameters()).device)
+            scores, per_patch = self._scores(target.permute(2, 0, 1)[None].float() / 255)
+            for name, value in {**scores, "per_patch": per_patch}.items():
+                sums[name] = sums.get(name, 0.0) + value / len(images)
+        return sums
+
+    def _scores(self, target: Tensor) -> tuple[dict[str, float], float]:
+        chain = self.stages(target)
+        scores: dict[str, float] = {}
+        error = target.square().mean()
+        for index in range(self.active):
+            if index < len(chain):  # else nothing was left to do
+                error = (chain[index].picture.clamp(0, 1) - target).square().mean()
+            scores[f"psnr_{index + 1}"] = psnr(float(error))
+        patches = len(PatchGrid(int(target.shape[2]), int(target.shape[3]), self.settings.patch))
+        return scores, sum(int(stage.chosen.sum()) for stage in chain) / patches
+
+    def initialise(self, path: Path) -> list[str]:
+        """Takes over the network of an earlier phase, and its quantiser where this phase has one of the same kind."""
+        source = path / self.trainee.weights_file if path.is_dir() else path
+        try:
+            return self.trainee.load(source)
+        except ValueError as error:
+            raise TrainingError(f"init: {error}") from None
+
+    def export(self, folder: Path) -> None:
+        self.trainee.save(folder / self.trainee.weights_file, {"phase": self.phase})
+
+
+class PodTask(AirTask):
+    """Predict, optimise, distil; stages join at milestones, each as a copy of the one before (AIR, Sec. 3.4)."""
+
+    reached = 1
+
+    @property
+    def active(self) -> int:
+        return self.reached
+
+    def begin(self, step: int) -> Sequence[nn.Parameter]:
+        milestones = self.settings.milestones
+        self.reached = sum(step >= milestone for milestone in milestones)
+        if step == 0 or step not in milestones:
+            return ()
+        return self.trainee.activate(milestones.index(step))
+
+    def loss(self, batch: Tensor, step: int) -> tuple[Tensor, Mapping[str, float | Tensor]]:
+        stages, settings = self.stages(batch, detach=True), self.settings
+        total, log = pod_loss(stages, batch, settings.patch, list(settings.pod_steps), settings.pod_lr, self.drawing)
+        return settings.pod_scale * total, log
+
+
+class RenderTask(AirTask):
+    """Rendering supervision of all stages at once, gradients flowing through everything (AIR, Sec. 3.5)."""
+
+    def __init__(self, settings: Settings, phase: str, quantised: bool = False) -> None:
+        super().__init__(settings, phase, quantised)
+        self.rendering = RenderingLoss(settings.l1, settings.ssim, settings.log_mse)
+
+    def loss(self, batch: Tensor, step: int) -> tuple[Tensor, Mapping[str, float | Tensor]]:
+        return self._of(self.stages(batch), batch)
+
+    def _of(self, chain: list[Stage], batch: Tensor) -> tuple[Tensor, dict[str, float | Tensor]]:
+        total, log = batch.new_zeros(()), {}
+        for stage in chain:
+            value = self.rendering(stage.picture, batch)
+            total = total + self.settings.stage_weights[stage.index] * value
+            log[f"stage_{stage.index + 1}"] = value.detach()
+        return total, log
+
+
+class QuantiseTask(RenderTask):
+    """The same, and the quantised final set beside it; the quantiser learns too (AIR, Sec. 3.6)."""
+
+    def __init__(self, settings: Settings, phase: str) -> None:
+        super().__init__(settings, phase, quantised=True)
+        assert self.trainee.codec is not None
+        self.codec = self.trainee.codec
+        self.based = phase != "quantise"  # the other phases go on with the ranges that they find
+
+    def loss(self, batch: Tensor, step: int) -> tuple[Tensor, Mapping[str, float | Tensor]]:
+        chain = self.stages(batch)
+        if not self.based:
+            values = [self._values(chain, b) for b in range(len(batch))]
+            together = Values(*(torch.cat(parts) for parts in zip(*values, strict=True)))
+            self.codec.rebase(first_ranges(self.trainee, together))
+            self.based = True
+        total, log = self._of(chain, batch)
+        pictures, penalty = self._quantised(chain, batch)
+        quantised = self.rendering(pictures, batch)
+        return total + quantised + penalty, {**log, "quantised": quantised.detach(), "penalty": penalty.detach()}
+
+    def _values(self, chain: list[Stage], b: int) -> Values:
+        """The final set of picture b, activated."""
+        raw = torch.cat([stage.prediction.raw[b, stage.chosen[b]] for stage in chain])
+        return activate(raw, self.settings.patch)
+
+    def _quantised(self, chain: list[Stage], batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures of the sets as a decoder has them, and the mean penalty."""
+        size = int(batch.shape[2]), int(batch.shape[3])
+        centres = PatchGrid(*size, self.settings.patch).centres(batch.device)
+        pictures, total = [], batch.new_zeros(())
+        for b in range(len(batch)):
+            values = self._values(chain, b)
+            # The summary of the last stage in which this picture got anything: what an encoder of it alone would see.
+            last = max(stage.index for stage in chain if bool(stage.chosen[b].any()))
+            ranges = self.codec.ranges(values, chain[last].prediction.summary[b])
+            decoded, penalty = self.codec.straight_through(values, ranges, self.settings.penalty)
+            at = torch.cat([centres[stage.chosen[b]] for stage in chain])
+            everything = torch.ones(1, len(at), dtype=torch.bool, device=batch.device)
+            one = Values(*(value[None] for value in decoded))
+            pictures.append(self.drawing.picture(one, at, everything, size)[0])
+            total = total + penalty / len(batch)
+        return torch.stack(pictures), total
+
+    def _scores(self, target: Tensor) -> tuple[dict[str, float], float]:
+        scores, per_patch = super()._scores(target)
+        picture, _ = self._quantised(self.stages(target), target)
+        scores["psnr_quantised"] = psnr(float((picture.clamp(0, 1) - target).square().mean()))
+        return scores, per_patch
+
+    def state(self) -> dict[str, Any]:
+        return {"base": self.codec.base.as_dict(), "based": self.based}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        learned = {name: value.clone() for name, value in self.codec.state_dict().items()}
+        self.codec.rebase(Base.from_dict(state["base"]))
+        self.codec.load_state_dict(learned)
+        self.based = bool(state["based"])

@@ -1,0 +1,128 @@
+"""What is trained: AIR-small or the published network, with the same few things that a phase needs of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+
+from ..model import SmallModel, load_small, save_small
+from ..network.airnet import AirNet
+from ..network.checkpoint import CheckpointError, load_dinov3, read_checkpoint, save, transfer
+from ..quantiser import PUBLISHED, Base, Codec
+from ..stages import StageNetwork
+from ..weights import OfficialNetwork
+from .settings import Settings
+
+
+class Trainee(Protocol):
+    """A network in training.
+
+    Attributes:
+        module: every parameter.
+        network: the chain of stages.
+        codec: its quantiser, None in phases without one.
+        weights_file: name of the file that it is saved in.
+    """
+
+    module: nn.Module
+    network: StageNetwork
+    codec: Codec | None
+    weights_file: str
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameter groups with names, for the optimiser."""
+        ...
+
+    def activate(self, stage: int) -> list[nn.Parameter]:
+        """Starts a stage as a copy of the one before; the parameters that were replaced."""
+        ...
+
+    def load(self, path: Path) -> list[str]:
+        """Takes over weights of an earlier phase; what stays new is named in the notes."""
+        ...
+
+    def save(self, path: Path, notes: dict[str, str]) -> None: ...
+
+
+class SmallTrainee:
+    """AIR-small."""
+
+    weights_file = "air-small.safetensors"
+
+    def __init__(self, settings: Settings, quantised: bool) -> None:
+        self.module = SmallModel(settings.small(), PUBLISHED if quantised else None, settings.ranges)
+        self.network, self.codec = self.module.network, self.module.codec
+
+    def groups(self) -> list[dict[str, Any]]:
+        matrices = self.network.matrices()
+        known = {id(parameter) for parameter in matrices}
+        others = [parameter for parameter in self.network.parameters() if id(parameter) not in known]
+        groups = [{"name": "matrices", "params": matrices, "matrices": True}, {"name": "base", "params": others}]
+        ranges = list(self.codec.parameters()) if self.codec is not None else []
+        return [*groups, {"name": "quantiser", "params": ranges}] if ranges else groups
+
+    def activate(self, stage: int) -> list[nn.Parameter]:
+        return self.network.activate_stage(stage)
+
+    def load(self, path: Path) -> list[str]:
+        found = load_small(path)
+        self.network.load_state_dict(found.network.state_dict())
+        if self.codec is None:
+            return []
+        if found.codec is None or found.codec.kind != self.codec.kind:
+            return ["the quantiser starts anew"]
+        self.codec.rebase(found.codec.base)
+        self.codec.load_state_dict(found.codec.state_dict())
+        return []
+
+    def save(self, path: Path, notes: dict[str, str]) -> None:
+        save_small(path, self.module, notes)
+
+
+class OfficialTrainee:
+    """The published network."""
+
+    weights_file = "air.pt"
+
+    def __init__(self, settings: Settings, quantised: bool) -> None:
+        self.module = AirNet(settings.patch, settings.stages, quantised, checkpointing=settings.checkpointing)
+        if settings.dinov3:
+            load_dinov3(_weights(settings.dinov3), self.module)
+        self.network, self.codec = OfficialNetwork(self.module), self.module.codec
+
+    def groups(self) -> list[dict[str, Any]]:
+        # The rates are the training file's.
+        groups = self.module.parameter_groups(0.0, 0.0, 0.0, 0.0)
+        return [{name: value for name, value in group.items() if name != "lr"} for group in groups]
+
+    def activate(self, stage: int) -> list[nn.Parameter]:
+        return self.module.activate(stage)
+
+    def load(self, path: Path) -> list[str]:
+        try:
+            taken = transfer(read_checkpoint(path).state, self.module)
+        except CheckpointError as error:
+            raise ValueError(str(error)) from None
+        return [f"{name} starts anew" for name in taken.reinitialised]
+
+    def save(self, path: Path, notes: dict[str, str]) -> None:
+        save(self.module, path)
+
+
+def make_trainee(settings: Settings, quantised: bool) -> Trainee:
+    """The network that the settings name."""
+    return (SmallTrainee if settings.network == "small" else OfficialTrainee)(settings, quantised)
+
+
+def first_ranges(trainee: Trainee, values: Any) -> Base:
+    """Ranges to start quantising from: those of AIR are constants, AIR-small's are percentiles of its predictions."""
+    return Base.estimate(values) if isinstance(trainee, SmallTrainee) else PUBLISHED
+
+
+def _weights(name: str) -> Path:
+    from ..config import Config
+    from ..weights import find
+
+    return find(Config(weights=name))
