@@ -53,8 +53,9 @@ def test_a_saved_network_comes_back(checkpoint, make, load, tmp_path, suffix, se
     back = load(path)
     assert (back.patch, back.stages, back.codec is None) == (net.patch, net.stages, net.codec is None)
     assert not back.training
+    found = back.state_dict()
     for name, value in net.state_dict().items():
-        assert torch.equal(back.state_dict()[name], value), name
+        assert torch.equal(found[name], value), name
     assert not any(t.is_meta for t in [*back.parameters(), *back.buffers()])
     assert all(p.requires_grad for p in back.parameters())
     residual = torch.rand(1, 3, 40, 50)

@@ -84,7 +84,7 @@ def expected(patch, heads=4):
     return table
 
 
-@pytest.fixture(params=PARAMETERS)
+@pytest.fixture(scope="module", params=PARAMETERS)
 def net(request, part):
     with torch.device("meta"):
         return part("network.airnet").AirNet(request.param)
