@@ -30,10 +30,12 @@ def train(
     import logging
 
     from splatbench.training.config import load_config
+
+    changes = list(settings or []) + ([f"iterations={iterations}"] if iterations else [])
+    resolved = load_config(config, changes)
     from splatbench.training.loop import train as run
 
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    changes = list(settings or []) + ([f"iterations={iterations}"] if iterations else [])
-    outcome = run(load_config(config, changes), out, resume, say=lambda line: print(line, flush=True))
+    outcome = run(resolved, out, resume, say=lambda line: print(line, flush=True))
     if outcome.signal is not None and outcome.first:
         raise typer.Exit(128 + outcome.signal)

@@ -81,13 +81,31 @@ def load_checkpoint(
     Raises:
         TrainingError: damaged, or of another model.
     """
+    try:
+        load_weights(model, folder / "model.safetensors")
+        _load_optimiser(model, optimiser, load_tensors(folder / "optimiser.safetensors"))
+        if average is not None:
+            average.load(load_tensors(folder / "average.safetensors"))
+    except TrainingError as error:
+        raise TrainingError(f"{error}; remove {folder} to go on from the checkpoint before it") from None
+
+
+def is_checkpoint(folder: Path) -> bool:
+    return (folder / "state.json").is_file()
+
+
+def load_checkpoint_weights(folder: Path, model: nn.Module) -> dict[str, Any]:
+    """Loads the weights alone, averaged if there is an average, and returns the facts.
+
+    Raises:
+        TrainingError: damaged, or of another model.
+    """
     load_weights(model, folder / "model.safetensors")
-    _load_optimiser(model, optimiser, load_tensors(folder / "optimiser.safetensors"))
-    if average is not None:
-        tensors = load_tensors(folder / "average.safetensors")
-        if tensors.keys() != average.average.keys():
-            raise TrainingError(f"{folder / 'average.safetensors'} does not fit the model")
-        average.load(tensors)
+    if (folder / "average.safetensors").is_file():
+        average = MovingAverage(model, 0.0)
+        average.load(load_tensors(folder / "average.safetensors"))
+        average.exchange()
+    return read_facts(folder)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from splatbench.training.errors import TrainingError
+
 
 class MovingAverage:
     """average = decay * average + (1 - decay) * weights, after every step. Buffers are the model's own."""
@@ -30,6 +32,10 @@ class MovingAverage:
 
     @torch.no_grad()
     def load(self, average: Mapping[str, Tensor]) -> None:
+        """Raises TrainingError if it is of another model."""
+        shapes = {name: tensor.shape for name, tensor in average.items()}
+        if shapes != {name: tensor.shape for name, tensor in self.average.items()}:
+            raise TrainingError("the moving average is of another model")
         for name, tensor in self.average.items():
             tensor.copy_(average[name])
 

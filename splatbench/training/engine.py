@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from splatbench.training.config import TrainingConfig
 from splatbench.training.errors import TrainingError
+from splatbench.training.muon import MuonAdamW
 from splatbench.training.schedule import Optimiser
 from splatbench.training.task import Task
 
@@ -46,7 +47,7 @@ class Engine:
         """Starts the other processes, if there are any.
 
         Raises:
-            TrainingError: Fabric is not installed, or the accelerator is not there.
+            TrainingError: Fabric is not installed, or the accelerator is not there or has not this precision.
         """
         try:
             from lightning_fabric import Fabric
@@ -63,6 +64,8 @@ class Engine:
                 f"{config.devices} CUDA devices are wanted, {torch.cuda.device_count()} are there; "
                 "lower `devices` or set `accelerator: cpu`"
             )
+        if accelerator == "cpu" and config.precision == "16-mixed":
+            raise TrainingError("precision 16-mixed needs a CUDA device; without one set `precision: bf16-mixed`")
         several = config.devices * config.nodes > 1
         # Parts of a model that a step does not use (stages to come) must not hold up the exchange of gradients.
         strategy: Any = DDPStrategy(find_unused_parameters=True) if several else "auto"
@@ -180,8 +183,24 @@ def parameter_groups(task: Task, settings: Optimiser) -> list[dict[str, Any]]:
 
 
 def make_optimiser(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW or Adam, in one kernel where precision allows it (float16 clips between unscaling and the step)."""
-    settings = config.optimiser
+    """In one kernel where precision allows it (float16 clips between unscaling and the step).
+
+    Raises:
+        TrainingError: Muon, and the task names no group of matrices.
+    """
+    settings, fused = config.optimiser, config.precision != "16-mixed"
+    if settings.name == "muon":
+        try:
+            return MuonAdamW(
+                groups,
+                momentum=settings.momentum,
+                betas=settings.betas,
+                eps=settings.eps,
+                weight_decay=settings.weight_decay,
+                fused=fused,
+            )
+        except ValueError as error:
+            raise TrainingError(f"optimiser: {error}") from None
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.name]
     return kind(
         groups,
@@ -189,5 +208,5 @@ def make_optimiser(groups: list[dict[str, Any]], config: TrainingConfig) -> torc
         betas=settings.betas,
         eps=settings.eps,
         weight_decay=settings.weight_decay,
-        fused=config.precision != "16-mixed",
+        fused=fused,
     )

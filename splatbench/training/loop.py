@@ -19,7 +19,14 @@ from torch import Tensor
 from splatbench.files import write_atomic
 from splatbench.method import get_method
 from splatbench.training.batches import Batches, load_ahead, loss_seed, start_seed
-from splatbench.training.checkpoint import list_checkpoints, load_checkpoint, read_facts, save_checkpoint
+from splatbench.training.checkpoint import (
+    is_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    load_checkpoint_weights,
+    read_facts,
+    save_checkpoint,
+)
 from splatbench.training.config import TrainingConfig, differences
 from splatbench.training.ema import MovingAverage
 from splatbench.training.engine import Engine, seed_everything
@@ -91,6 +98,20 @@ def starting_point(config: TrainingConfig, out: Path, resume: bool) -> tuple[Pat
     return found[-1], facts
 
 
+def initialise(task: Task, path: Path) -> list[str]:
+    """Starts from what a phase exported, in the task's own way, or from a checkpoint: of that all weights.
+
+    Raises:
+        TrainingError: neither of them, or it does not fit.
+    """
+    if not path.exists():
+        raise TrainingError(f"init: {path}: there is nothing; name what a phase exported, or one of its checkpoints")
+    if not is_checkpoint(path):
+        return task.initialise(path)
+    facts = load_checkpoint_weights(path, task.model)
+    return [f"{path}, of phase {facts['config']['phase']}"]
+
+
 class Run:
     """One run of a task, in this process."""
 
@@ -118,7 +139,7 @@ class Run:
         """Weights, optimiser, moving average; then the files of the run."""
         config, engine = self.config, self.engine
         if checkpoint is None and config.init is not None:
-            for note in self.task.initialise(config.init):
+            for note in initialise(self.task, config.init):
                 self.say(f"init: {note}")
         engine.setup(self.task)
         if config.ema is not None:

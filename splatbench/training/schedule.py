@@ -11,13 +11,14 @@ from splatbench.schema import Strict
 
 
 class Optimiser(Strict):
-    """AdamW, or Adam with the decay as an L2 penalty, as PyTorch defines them."""
+    """AdamW, Adam with the decay as an L2 penalty, or Muon for matrices beside AdamW; as PyTorch defines them."""
 
-    name: Literal["adamw", "adam"] = "adamw"
+    name: Literal["adamw", "adam", "muon"] = "adamw"
     lr: float = Field(default=1e-4, gt=0)  # AIR, released code; of every group without its own
     group_lr: dict[str, float] = Field(default_factory=dict)  # by name of the group
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
+    momentum: float = Field(default=0.95, ge=0, lt=1)  # Muon only; PyTorch's
     weight_decay: float = Field(default=0.01, ge=0)  # PyTorch's AdamW, which AIR keeps
 
     @field_validator("group_lr")

@@ -49,7 +49,8 @@ def cut(
         )
     low, high = max(rule.scales[0], needed), max(rule.scales[1], needed)
     scale = low if low == high else math.exp(rng.uniform(math.log(low), math.log(high)))
-    rows, columns = min(full_height, round(height / scale)), min(full_width, round(width / scale))
+    rows = min(full_height, max(1, round(height / scale)))
+    columns = min(full_width, max(1, round(width / scale)))
     top, left = rng.integers(0, full_height - rows + 1), rng.integers(0, full_width - columns + 1)
     return resample(picture[top : top + rows, left : left + columns], size)
 

@@ -33,6 +33,7 @@ class Task(abc.ABC):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups for the optimiser: `name`, `params`, and optionally `lr` and `weight_decay` of the group.
 
+        A group with `matrices: True` holds two-dimensional weights alone, which Muon may take.
         The training file's `optimiser.group_lr` wins over a group's `lr`; a group without one gets `optimiser.lr`.
         """
 
