@@ -59,7 +59,8 @@ def save_checkpoint(
         )
     folder = run / "checkpoints" / f"step-{step:09d}"
     part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    for left in folder.parent.glob(".step-*.part"):  # of a run that was killed, or of a full disk
+        shutil.rmtree(left)
     part.mkdir(parents=True)
     save_tensors(part / "model.safetensors", model.state_dict())
     save_tensors(part / "optimiser.safetensors", _optimiser_tensors(model, optimiser))
@@ -139,6 +140,7 @@ def _optimiser_tensors(model: nn.Module, optimiser: torch.optim.Optimizer) -> di
 
 def _load_optimiser(model: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     parameters = dict(model.named_parameters())
+    fused = {id(p) for group in optimiser.param_groups if group.get("fused") for p in group["params"]}
     optimiser.state.clear()
     for key, value in tensors.items():
         name, _, field = key.rpartition("/")
@@ -146,6 +148,6 @@ def _load_optimiser(model: nn.Module, optimiser: torch.optim.Optimizer, tensors:
             raise TrainingError(f"the optimiser's state is of another model: it has {name!r}")
         parameter = parameters[name]
         # The count of steps stays where PyTorch keeps it: beside the weights if fused, else on the CPU.
-        fused = bool(optimiser.defaults.get("fused"))
-        device = parameter.device if field != "step" or fused else torch.device("cpu")
+        beside = field != "step" or id(parameter) in fused
+        device = parameter.device if beside else torch.device("cpu")
         optimiser.state[parameter][field] = value.to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -70,13 +71,24 @@ _FREE = {
 }
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+def differences(stored: Mapping[str, Any], new: TrainingConfig) -> list[str]:
     """ "key: old -> new" for every key that decides what is learned and differs.
 
     A run may be made longer or shorter (`iterations`) unless its schedule ends with the last step.
+
+    Args:
+        stored: what `plain` gave when the run began, perhaps in a version that knew fewer keys: they had the defaults.
+
+    Raises:
+        TrainingError: `stored` is not valid in this version.
     """
-    before, after = _flat(old), _flat(new)
-    free = _FREE if new["schedule"]["kind"] == "cosine" else {*_FREE, "iterations"}
+    try:
+        before = _flat(TrainingConfig.model_validate(stored).plain())
+    except ValidationError as error:
+        problems = "; ".join(explain(error, TrainingConfig))
+        raise TrainingError(f"the settings were stored by another version: {problems}; start another run") from None
+    after = _flat(new.plain())
+    free = {*_FREE, "iterations"} if new.schedule.kind != "cosine" else _FREE
     keys = [key for key in sorted(before.keys() | after.keys()) if key not in free]
     return [f"{key}: {before.get(key)!r} -> {after.get(key)!r}" for key in keys if before.get(key) != after.get(key)]
 

@@ -89,7 +89,7 @@ def starting_point(config: TrainingConfig, out: Path, resume: bool) -> tuple[Pat
     facts = read_facts(found[-1])
     if not resume:
         raise TrainingError(f"{out} holds a run of {facts['step']} steps: go on with --resume, or name another --out")
-    changed = differences(facts["config"], config.plain())
+    changed = differences(facts["config"], config)
     if changed:
         raise TrainingError(
             f"{out} was trained with other settings: {'; '.join(changed)}. Put them back to go on, or start another "

@@ -76,9 +76,9 @@ def test_plain_values_give_the_same_settings(configure, settings):
 def test_what_decides_the_result_is_compared(configure, settings):
     old = configure(settings).plain()
     free = {"log_every": 3, "checkpoint_every": 9, "keep_checkpoints": 5, "tensorboard": True, "iterations": 99}
-    assert differences(old, configure(settings | free).plain()) == []
-    assert differences(old, configure(settings | {"batch": 3}).plain()) == ["batch: 2 -> 3"]
-    changed = configure(settings | {"optimiser": {"lr": 0.1}, "augment": {"flip": 0.5, "jpeg": {}}}).plain()
+    assert differences(old, configure(settings | free)) == []
+    assert differences(old, configure(settings | {"batch": 3})) == ["batch: 2 -> 3"]
+    changed = configure(settings | {"optimiser": {"lr": 0.1}, "augment": {"flip": 0.5, "jpeg": {}}})
     assert differences(old, changed) == [
         "augment.jpeg.p: None -> 0.5",
         "augment.jpeg.quality: None -> [20, 99]",
@@ -88,5 +88,14 @@ def test_what_decides_the_result_is_compared(configure, settings):
 
 def test_the_length_decides_where_the_schedule_depends_on_it(configure, settings):
     cosine = settings | {"schedule": {"kind": "cosine"}}
-    changed = configure(cosine | {"iterations": 9}).plain()
+    changed = configure(cosine | {"iterations": 9})
     assert differences(configure(cosine).plain(), changed) == ["iterations: 8 -> 9"]
+
+
+def test_settings_of_other_versions(configure, settings):
+    config = configure(settings)
+    older = config.plain()
+    del older["ema"], older["optimiser"]["momentum"]
+    assert differences(older, config) == []
+    with pytest.raises(TrainingError, match="stored by another version: optimizer: unknown key"):
+        differences(older | {"optimizer": {}}, config)
