@@ -66,6 +66,7 @@ class Air(Method):
         self.check_image(image)
         if budget.target not in self.budgets:
             raise MethodError(f"{self.title} chooses its own number of Gaussians; it takes {', '.join(self.budgets)}")
+        trace.note(self.loaded.note)
         target = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float() / 255
         chain: list[Stage] = []
         for stage in self._stages(target, budget, trace):

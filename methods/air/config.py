@@ -31,6 +31,7 @@ class Config:
     stages: int = 4  # at most so many [P] Sec. 4.1
     psnr_threshold: float | None = 35.0  # dB, a patch below it gets another Gaussian [P] Sec. 3.3; null: off
     ssim_threshold: float | None = 0.95  # [P] Sec. 3.3; null: off
+    max_gaussians: int | None = None  # in all stages together; the patches with the smallest errors go without. Ours
 
     pixel_stretch: bool | None = None  # [C] draws a position x at x W / (W - 1); None: as the preset says
     tiles_3sigma: bool | None = None  # [C] 16x16 tiles see a Gaussian through a square of 3 sigma; None: preset
@@ -52,9 +53,8 @@ class Config:
 
     def control(self) -> StageControl:
         """Which patches get a Gaussian."""
-        return StageControl(
-            self.psnr_threshold, self.ssim_threshold, "all" if self._switch("all_when_none") else "skip"
-        )
+        none = "all" if self._switch("all_when_none") else "skip"
+        return StageControl(self.psnr_threshold, self.ssim_threshold, none, self.max_gaussians)
 
     def drawing(self) -> Drawing:
         """How Gaussians become a picture."""

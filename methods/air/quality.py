@@ -10,7 +10,7 @@ from torch import Tensor
 from splatbench.fitting import psnr
 from splatbench.method import MethodError
 
-from .control import StageControl, patch_mse
+from .control import StageControl, largest, patch_mse
 from .patches import PatchGrid, activate
 from .stages import Drawing, Stage, StageNetwork, run_stages
 
@@ -78,12 +78,10 @@ def _trim(chain: list[Stage], target: Tensor, wanted: float, patch: int, drawing
     last = chain[-1]
     size = int(target.shape[2]), int(target.shape[3])
     grid = PatchGrid(*size, patch)
-    error = patch_mse(grid.blocks(last.before), grid.blocks(target))[0].masked_fill(~last.chosen[0], -1.0)
-    order = torch.argsort(error, descending=True, stable=True)
+    error = patch_mse(grid.blocks(last.before), grid.blocks(target))
 
     def first(k: int) -> Stage:
-        chosen = torch.zeros_like(last.chosen)
-        chosen[0, order[:k]] = True
+        chosen = largest(error, last.chosen, torch.tensor([k], device=error.device))
         masks = [stage.chosen for stage in chain[:-1]] + [chosen]
         return replace(last, chosen=chosen, picture=_draw(chain, masks, grid, patch, drawing, size))
 

@@ -120,7 +120,7 @@ def run_stages(
     picture, carry = torch.zeros_like(target), None
     kept: list[tuple[Tensor, Tensor]] = []
     for index in range(network.stages if stages is None else stages):
-        chosen = control.active(picture.detach(), target, grid)
+        chosen = control.active(picture.detach(), target, grid, sum(mask.sum(1) for _, mask in kept) if kept else None)
         if not chosen.any():
             return
         if detach:

@@ -17,7 +17,6 @@ from splatbench.metrics.weights import folders
 
 from .config import Config
 from .model import load_small
-from .network.airnet import AirNet
 from .network.checkpoint import CheckpointError, load_official
 from .quantiser import Codec
 from .stages import Prediction, StageNetwork
@@ -40,17 +39,6 @@ class Loaded:
     network: StageNetwork
     codec: Codec
     note: str
-
-
-class OfficialNetwork:
-    """The published network as a `StageNetwork`: it looks at nothing but the residual."""
-
-    def __init__(self, net: AirNet) -> None:
-        self.net, self.patch, self.stages = net, net.patch, net.heads
-
-    def predict(self, stage: int, residual: Tensor, target: Tensor, carry: Any) -> Prediction:
-        output = self.net(residual, stage)
-        return Prediction(output.raw, output.cls)
 
 
 class _Autocast:
@@ -80,7 +68,7 @@ def load(config: Config, device: str) -> Loaded:
             net = load_official(path).to(device).eval()
         except CheckpointError as error:
             raise MethodError(str(error)) from None
-        network, learned = OfficialNetwork(net), net.codec
+        network, learned = net, net.codec
     else:
         model = load_small(path).to(device).eval()
         network, learned = model.network, model.codec
@@ -108,7 +96,7 @@ def find(config: Config) -> Path:
     """
     if not config.weights and config.preset == "official":
         raise WeightsMissing(
-            "preset official needs the authors' weights: set `weights` to the file (ps_7.pt, ps_5.pt, ps_6.pt or ps_14.pt "
+            "preset official needs the authors' weights: set `weights` to the file (ps_7.pt, ps_5.pt, ps_6.pt, ps_14.pt "
             "from the folder that github.com/whoiszzj/AIR links to), or put it into a folder of SPLATBENCH_WEIGHTS"
         )
     name = Path(config.weights or DEFAULT).expanduser()

@@ -12,7 +12,6 @@ from ..network.airnet import AirNet
 from ..network.checkpoint import CheckpointError, load_dinov3, read_checkpoint, save, transfer
 from ..quantiser import PUBLISHED, Base, Codec
 from ..stages import StageNetwork
-from ..weights import OfficialNetwork
 from .settings import Settings
 
 
@@ -54,6 +53,10 @@ class SmallTrainee:
     def __init__(self, settings: Settings, quantised: bool) -> None:
         self.module = SmallModel(settings.small(), PUBLISHED if quantised else None, settings.ranges)
         self.network, self.codec = self.module.network, self.module.codec
+        if self.codec is not None and settings.ranges == "adaptive":
+            for group in self.codec.groups:  # no shift at first: random ones are wider than the range of a chroma
+                nn.init.zeros_(group.offset_net.weight)
+                nn.init.zeros_(group.offset_net.bias)
 
     def groups(self) -> list[dict[str, Any]]:
         matrices = self.network.matrices()
@@ -90,7 +93,7 @@ class OfficialTrainee:
         self.module = AirNet(settings.patch, settings.stages, quantised, checkpointing=settings.checkpointing)
         if settings.dinov3:
             load_dinov3(_weights(settings.dinov3), self.module)
-        self.network, self.codec = OfficialNetwork(self.module), self.module.codec
+        self.network, self.codec = self.module, self.module.codec
 
     def groups(self) -> list[dict[str, Any]]:
         # The rates are the training file's.
@@ -98,7 +101,7 @@ class OfficialTrainee:
         return [{name: value for name, value in group.items() if name != "lr"} for group in groups]
 
     def activate(self, stage: int) -> list[nn.Parameter]:
-        return self.module.activate(stage)
+        return self.module.activate_stage(stage)
 
     def load(self, path: Path) -> list[str]:
         try:

@@ -107,3 +107,22 @@ def test_each_picture_of_a_batch_decides_for_itself(control, grid):
 def test_thresholds_out_of_range_are_refused(control, threshold):
     with pytest.raises(ValueError, match="SSIM threshold"):
         control.StageControl(ssim=threshold)
+    with pytest.raises(ValueError, match="at least one Gaussian"):
+        control.StageControl(most=0)
+
+
+def test_a_limit_leaves_out_the_patches_with_the_smallest_errors(control, grid, pictures):
+    drawn, wanted = pictures
+    before = torch.tensor([4, 7])
+    chosen = control.StageControl(None, None, most=12).active(drawn, wanted, grid, before)
+    for b, count in enumerate((8, 5)):
+        mse, _ = by_hand(drawn[b], wanted[b], 7)
+        assert sorted(chosen[b].nonzero().flatten().tolist()) == sorted(np.argsort(-mse)[:count].tolist())
+    assert not control.StageControl(None, None, most=5).active(drawn, wanted, grid, before)[1].any()
+
+
+def test_a_limit_never_adds_patches(control, grid, pictures):
+    drawn, wanted = pictures
+    few = control.StageControl(34.0, None)
+    limited = control.StageControl(34.0, None, most=10_000)
+    assert torch.equal(few.active(drawn, wanted, grid), limited.active(drawn, wanted, grid))
