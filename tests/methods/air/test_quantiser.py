@@ -225,9 +225,9 @@ def test_ranges_have_the_slope_that_finite_differences_see(quantiser, predicted)
             at, h = parameter.data.view(-1), 2e-2
             kept = float(at[1])
             at[1] = kept + h
-            above = float(total())
+            above = total().item()
             at[1] = kept - h
-            below = float(total())
+            below = total().item()
             at[1] = kept
             assert float(parameter.grad.view(-1)[1]) == pytest.approx((above - below) / (2 * h), rel=5e-3, abs=1e-4)
         codec.zero_grad()
