@@ -96,8 +96,8 @@ def find(config: Config) -> Path:
     """
     if not config.weights and config.preset == "official":
         raise WeightsMissing(
-            "preset official needs the authors' weights: set `weights` to the file (ps_7.pt, ps_5.pt, ps_6.pt, ps_14.pt "
-            "from the folder that github.com/whoiszzj/AIR links to), or put it into a folder of SPLATBENCH_WEIGHTS"
+            "preset official needs the authors' weights: set `weights` to the file (ps_7.pt, ps_5.pt ..., "
+            "in the folder that github.com/whoiszzj/AIR links to), or put it into a folder of SPLATBENCH_WEIGHTS"
         )
     name = Path(config.weights or DEFAULT).expanduser()
     places = [name] if name.is_absolute() else [SHIPPED / name, *(folder / name for folder in folders()), name]
