@@ -1,4 +1,14 @@
-"""The .s2d content of AIR: final Gaussians in float32, or codes with the masks from which their patches follow."""
+"""The .s2d content of AIR: final Gaussians in float32, or codes with the masks from which their patches follow.
+
+Variant "plain" holds means, scales, angles and colours. Variant "codes" (meta values patch, stages, stretch) holds:
+
+- masks: uint8 [L], patches row by row; bit s says whether the patch has a Gaussian of stage s;
+- ranges: float32 [2, 8], step and lowest value of each channel;
+- xy, scale, angle, luma, chroma: uint8 [n, C], the columns dx dy, s1 s2, angle, Y, Cr Cb of the codes, stage after stage
+  and each row by row; those of the first stage end in 0, those of all later stages in 1.
+
+Values are code * step + lowest, positions those from the centre of the patch, colours Y Cr Cb (`channels`, `patches`).
+"""
 
 from __future__ import annotations
 

@@ -277,6 +277,27 @@ def test_base_says_what_is_wrong(quantiser, predicted):
     assert torch.isfinite(torch.tensor(flat.raw_scale)).all()
 
 
+@pytest.mark.parametrize("kind", ["adaptive", "global", "per_image"])
+def test_other_ranges_to_start_from(quantiser, predicted, kind):
+    """As if the codec had been made with them; learned layers stay."""
+    torch.manual_seed(6)
+    base, values, summary = quantiser.Base.estimate(predicted(900, seed=2)), predicted(30), torch.randn(5)
+    changed, made = quantiser.Codec(5, kind=kind), quantiser.Codec(5, base, kind)
+    layers = {name: value.clone() for name, value in changed.state_dict().items() if "offset_net" in name}
+    changed.rebase(base)
+    made.load_state_dict(layers, strict=False)
+    for one, other in zip(changed.ranges(values, summary), made.ranges(values, summary), strict=True):
+        assert torch.equal(one, other)
+    assert changed.base == base
+    with pytest.raises(ValueError, match="not for"):
+        changed.rebase(quantiser.Base(base.raw_scale, base.shift, (4,) * 8))
+
+
+def test_unknown_kinds_of_range_are_refused(quantiser):
+    with pytest.raises(ValueError, match="one of .*got 'fixed'"):
+        quantiser.Codec(5, kind="fixed")
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_values_that_are_not_finite_are_refused(quantiser, predicted, bad):
     codec, values = quantiser.Codec(8, kind="global"), predicted(4)
