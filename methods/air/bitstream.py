@@ -4,7 +4,7 @@ Variant "plain" holds means, scales, angles and colours. Variant "codes" (meta v
 
 - masks: uint8 [L], patches row by row; bit s says whether the patch has a Gaussian of stage s;
 - ranges: float32 [2, 8], step and lowest value of each channel;
-- xy, scale, angle, luma, chroma: uint8 [n, C], the columns dx dy, s1 s2, angle, Y, Cr Cb of the codes, stage after stage
+- xy, scale, angle, luma, chroma: uint8 [n, C], columns dx dy, s1 s2, angle, Y, Cr Cb of the codes, stage after stage
   and each row by row; those of the first stage end in 0, those of all later stages in 1.
 
 Values are code * step + lowest, positions those from the centre of the patch, colours Y Cr Cb (`channels`, `patches`).
