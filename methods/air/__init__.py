@@ -20,7 +20,7 @@ from splatbench.trace import Trace
 from . import bitstream
 from .config import Config
 from .encoding import Encoding
-from .patches import Values, activate
+from .patches import RAW, PatchGrid, activate
 from .quality import reach
 from .stages import Stage, run_stages
 from .weights import Loaded, load
@@ -77,13 +77,12 @@ class Air(Method):
             if trace.wants(f"stage{missing}"):  # nothing was left to do there
                 trace.snapshot(f"stage{missing}", self._encoding(chain, target))
         encoding = self._encoding(chain, target)
-        if not self.config.quantise:
+        if not self.config.quantise or not chain:  # a black picture may need no Gaussian at all
             return encoding
         if trace.wants("unquantised"):
             trace.snapshot("unquantised", encoding)
         with trace.stage("quantise"):
-            summary = chain[-1].prediction.summary[0] if chain else torch.zeros(0)
-            return self._quantised(encoding, summary.cpu())
+            return self._quantised(encoding, chain[-1].prediction.summary[0].cpu())
 
     def _stages(self, target: Tensor, budget: Budget, trace: Trace) -> list[Stage]:
         loaded, config = self.loaded, self.config
@@ -103,15 +102,16 @@ class Air(Method):
 
     def _encoding(self, chain: list[Stage], target: Tensor) -> Encoding:
         patch, drawing = self.loaded.network.patch, self.config.drawing()
-        parts = [activate(stage.prediction.raw[0, stage.chosen[0]], patch) for stage in chain]
-        values = Values(*(torch.cat(columns).cpu() for columns in zip(*parts, strict=True)))
+        size = int(target.shape[2]), int(target.shape[3])
+        none = torch.zeros(0, len(PatchGrid(*size, patch)), dtype=torch.bool)
+        raw = [stage.prediction.raw[0, stage.chosen[0]].cpu() for stage in chain]
         return Encoding(
-            size=(int(target.shape[2]), int(target.shape[3])),
+            size=size,
             patch=patch,
             stretch=drawing.stretch,
             compat=drawing.compat,
-            masks=torch.cat([stage.chosen for stage in chain]).cpu(),
-            values=values,
+            masks=torch.cat([none, *(stage.chosen.cpu() for stage in chain)]),
+            values=activate(torch.cat([torch.zeros(0, RAW), *raw]), patch),
         )
 
     def _quantised(self, encoding: Encoding, summary: Tensor) -> Encoding:

@@ -69,7 +69,7 @@ def load_official(path: str | Path, shape: HeadShape | None = None) -> AirNet:
 
     Raises:
         CheckpointError: the file is missing, damaged, holds no weights or something else than AIR's, names or shapes
-            differ, or a weight is NaN or infinite.
+            differ, a weight is NaN or infinite, or the quantiser has other bit depths.
     """
     path = Path(path)
     checkpoint = read_checkpoint(path)
@@ -80,7 +80,10 @@ def load_official(path: str | Path, shape: HeadShape | None = None) -> AirNet:
         net = AirNet(**layout, shape=shape)
     if net.codec is not None:
         net.feed_forward_gaussian_codec = Codec(net.shape.encoder.width)  # it has constants that no file holds
-    net.load_state_dict(_fitting(checkpoint.state, net.state_dict(), str(path)), assign=True)
+    state = _fitting(checkpoint.state, net.state_dict(), str(path))
+    if net.codec is not None:
+        _check_levels(state, net.codec, path)
+    net.load_state_dict(state, assign=True)
     return net.eval()
 
 
@@ -254,6 +257,15 @@ def _fitting(state: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str)
             "wrote it diverged, or the file is damaged; use an earlier one"
         )
     return {name: state[name].to(own[name].dtype) for name in both}
+
+
+def _check_levels(state: Mapping[str, Tensor], codec: Codec, where: Path) -> None:
+    """The steps of the quantiser are constants for these bit depths, and of no use for others."""
+    for name, own in codec.state_dict(prefix=QUANTISER).items():
+        if name.endswith("_per_channel") and not torch.equal(state[name], own):
+            raise CheckpointError(
+                f"{where}: {name} is {state[name].tolist()}, the published quantiser has {own.tolist()}"
+            )
 
 
 def _is_kernel_like(source: Tensor, own: Tensor) -> bool:

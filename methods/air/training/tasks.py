@@ -110,7 +110,8 @@ class RenderTask(AirTask):
         return self._of(self.stages(batch), batch)
 
     def _of(self, chain: list[Stage], batch: Tensor) -> tuple[Tensor, dict[str, float | Tensor]]:
-        total, log = batch.new_zeros(()), {}
+        # With a gradient even where no patch of the batch is active.
+        total, log = 0.0 * next(self.model.parameters()).sum(), {}
         for stage in chain:
             value = self.rendering(stage.picture, batch)
             total = total + self.settings.stage_weights[stage.index] * value
@@ -129,7 +130,7 @@ class QuantiseTask(RenderTask):
 
     def loss(self, batch: Tensor, step: int) -> tuple[Tensor, Mapping[str, float | Tensor]]:
         chain = self.stages(batch)
-        if not self.based:
+        if not self.based and chain:
             values = [self._values(chain, b) for b in range(len(batch))]
             together = Values(*(torch.cat(parts) for parts in zip(*values, strict=True)))
             self.codec.rebase(first_ranges(self.trainee, together))
@@ -150,6 +151,9 @@ class QuantiseTask(RenderTask):
         centres = PatchGrid(*size, self.settings.patch).centres(batch.device)
         pictures, total = [], batch.new_zeros(())
         for b in range(len(batch)):
+            if not any(bool(stage.chosen[b].any()) for stage in chain):
+                pictures.append(torch.zeros_like(batch[b]))
+                continue
             values = self._values(chain, b)
             # The summary of the last stage in which this picture got anything: what an encoder of it alone would see.
             last = max(stage.index for stage in chain if bool(stage.chosen[b].any()))

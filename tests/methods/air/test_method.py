@@ -196,3 +196,13 @@ def test_a_limit_on_the_count_holds_over_all_stages(make, photo):
     )
     assert [int(mask.sum()) for mask in limited.masks] == [patches, patches, 5]
     assert torch.equal(limited.values.colors[: 2 * patches], free.values.colors[: 2 * patches])
+
+
+@pytest.mark.parametrize("settings", [{}, {"quantise": True}])
+def test_a_black_picture_may_need_no_gaussian(make, settings):
+    black = np.zeros((20, 30, 3), np.uint8)
+    air = make(ssim_threshold=None, **settings)
+    encoding = air.encode(black, NATIVE, Trace())
+    decoded = decode(air.to_bytes(encoding))
+    assert len(encoding) == len(decoded) == 0
+    assert not render(decoded).any()

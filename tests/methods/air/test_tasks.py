@@ -187,6 +187,17 @@ def test_the_published_network_trains_through_the_same_tasks(folder, part, tiny_
     assert quantise.codec.base == part("quantiser").PUBLISHED
 
 
+def test_a_batch_without_active_patches_is_no_error_and_teaches_nothing(folder):
+    task = get_method("air").training_task({**TINY, "ssim_threshold": None}, "quantise")
+    black = torch.zeros(2, 3, 21, 21)
+    loss, _ = task.loss(black, 0)
+    loss.backward()
+    assert all(p.grad is None or not bool(p.grad.any()) for p in task.model.parameters())
+    black[1] = 0.5
+    loss, _ = task.loss(black, 0)
+    assert task.based and torch.isfinite(loss)
+
+
 def test_what_cannot_be_trained_is_said(folder):
     air = get_method("air")
     with pytest.raises(MethodError, match=r"no phase 'finetun'.*finetune"):
