@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -76,6 +77,12 @@ def _order(seed: int, turn: int, count: int) -> np.ndarray:
     return stream(seed, _ORDER, turn).permutation(count)
 
 
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Ctrl-C and job schedulers signal all processes; the step that is under way still needs its batches."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def load_ahead(batches: Batches, start: int, stop: int, pin: bool) -> Generator[Tensor, None, None]:
     """The batches of the steps from `start` to before `stop`, one after the other, prepared while others are used.
 
@@ -85,7 +92,10 @@ def load_ahead(batches: Batches, start: int, stop: int, pin: bool) -> Generator[
     accumulate, workers = batches.config.accumulate, batches.config.data.workers
     draws = range(start * accumulate, stop * accumulate)
     if workers:
-        yield from DataLoader(batches, batch_size=None, sampler=draws, num_workers=workers, pin_memory=pin)
+        yield from DataLoader(
+            batches, batch_size=None, sampler=draws, num_workers=workers, pin_memory=pin,
+            worker_init_fn=_leave_signals_to_the_run,
+        )  # fmt: skip
         return
 
     def prepared(draw: int) -> Tensor:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import os
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -90,6 +93,19 @@ def test_loading_ahead_keeps_the_order(configure, settings, workers):
     loaded = list(load_ahead(batches, 3, 6, pin=False))
     expected = [batches.batch_for(step, part) for step in (3, 4, 5) for part in (0, 1)]
     assert len(loaded) == 6 and all(torch.equal(a, b) for a, b in zip(loaded, expected, strict=True))
+
+
+def test_workers_leave_signals_to_the_run(configure, settings):
+    """Ctrl-C reaches all processes; the step under way still gets its batches."""
+    settings["data"] |= {"workers": 1}
+    batches = Batches(open_material((config := configure(settings)).data).training, config)
+    loader = load_ahead(batches, 0, 20, pin=False)
+    first = next(loader)
+    (worker,) = multiprocessing.active_children()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(worker.pid, number)
+    rest = list(loader)
+    assert torch.equal(first, batches.batch_for(0)) and len(rest) == 19
 
 
 def test_an_error_ahead_reaches_the_loop(configure, settings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -82,12 +83,9 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(folder, run, settings, mo
             raise KeyboardInterrupt
         return step(self, *args)
 
-    monkeypatch.setattr(loop.Run, "_one_step", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop.Run, "_one_step", killed)
         run(settings, "parts")
-    monkeypatch.undo()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("SPLATBENCH_METHODS", str(Path(__file__).parent / "methods"))
     assert log_of(folder / "parts")[-1]["step"] == 6
     with open(folder / "parts" / "log.jsonl", "a") as file:
         file.write('{"step": 6, "lo')  # cut off
@@ -391,7 +389,7 @@ def test_tensorboard_says_the_same(folder, run, settings):
     ("package", "change"), [("lightning_fabric", {}), ("torch.utils.tensorboard", {"tensorboard": True})]
 )
 def test_a_missing_package_is_named(run, settings, monkeypatch, package, change):
-    monkeypatch.setitem(__import__("sys").modules, package, None)
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(TrainingError, match=r"pip install 'splatbench\[train\]'"):
         run(settings | change, "out")
 

@@ -52,19 +52,24 @@ def test_faults_are_sentences(folder, settings, splatbench):
     assert not (folder / "out").exists()
 
 
-def test_sigterm_writes_a_checkpoint(folder, settings):
+def test_a_signal_to_all_processes_writes_a_checkpoint(folder, settings):
+    """As Ctrl-C does it: the process that loads pictures gets the signal, too, and has to go on."""
+    settings["data"] |= {"workers": 1}
+    settings["accumulate"] = 40  # batches that the step under way still needs
     (folder / "train.yaml").write_text(yaml.safe_dump(settings | {"iterations": 10**6, "log_every": 1}))
     arguments = [sys.executable, "-m", "splatbench", "train", "train.yaml", "--out", "out", "--threads", "1"]
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("step "):
                 break
-        os.kill(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGINT)
         rest, errors = process.communicate(timeout=120)
     finally:
         process.kill()
-    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert process.returncode == 128 + signal.SIGINT, errors
     steps = int(list_checkpoints(folder / "out")[-1].name[5:])
     assert f"stopped after step {steps}; the same command with --resume goes on from there" in rest
