@@ -19,7 +19,14 @@ OUTCOMES = {"fail": "Fail", "oom": "OOM"}
 
 #: Columns of the papers that have no counterpart among our metrics; kept for completeness, never compared.
 Extra = Literal[
-    "render_fps", "render_ms", "iterations_per_second", "gpu_memory_mib", "gpu_memory_gb", "parameters", "best_psnr"
+    "render_fps",
+    "render_ms",
+    "iterations_per_second",
+    "gpu_memory_mib",
+    "gpu_memory_gb",
+    "parameters",
+    "best_psnr",
+    "utilisation",
 ]
 
 #: Values outside these are typing errors.
@@ -51,6 +58,7 @@ class ReferenceRow(_Strict):
     Attributes:
         family: the method's name as the paper has it, abbreviations in full.
         n: Gaussians as printed ("28k" is 28000), or compression_ratio.
+        snapshot: the stage of a run that the row is about, as our records name it ("stage1", "final"); empty: any.
         iterations: fitting steps; 0 for a method that fits nothing per image; None where the paper does not say.
         variant: settings that make it this variant of the method (`quantise: false`): a run with other values is
             another thing and never stands in this row.
@@ -67,6 +75,7 @@ class ReferenceRow(_Strict):
     family: str
     n: int | None = Field(default=None, ge=1)
     compression_ratio: float | None = Field(default=None, gt=0)
+    snapshot: str = ""
     iterations: int | None = Field(default=None, ge=0)
     variant: dict[str, Any] = Field(default_factory=dict)
     protocol: dict[str, Any] = Field(default_factory=dict)
@@ -118,6 +127,11 @@ class ReferenceRow(_Strict):
 
     @property
     def label(self) -> str:
+        stage = f", after {self.snapshot}" if self.snapshot not in ("", "final") else ""
+        return self._budget + stage
+
+    @property
+    def _budget(self) -> str:
         from splatbench.report.labels import count
 
         if self.n is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from splatbench.metrics import RATES, REGISTRY
-from splatbench.report.aggregate import Row, snapshot_label
+from splatbench.report.aggregate import Row, fitted_iterations, snapshot_label
 from splatbench.report.labels import count, heading, target_label
 from splatbench.report.reference import OUTCOMES, Reference, ReferenceRow, ReferenceTable
 from splatbench.report.settings import TableSettings
@@ -130,13 +130,19 @@ def obstacles(paper: ReferenceRow, row: Row) -> list[str]:
     found = [paper.incomparable] if paper.incomparable else []
     if not _same_budget(paper, row):
         found.append(f"{_count_text(row)} here, {paper.label} in the paper")
-    if paper.iterations is not None and row.iterations != paper.iterations:
-        here = "varying iterations" if row.iterations is None else f"{count(row.iterations)} iterations"
+    iterations = 0 if _fits_nothing(row) else row.iterations
+    if paper.iterations is not None and iterations != paper.iterations:
+        here = "varying iterations" if iterations is None else f"{count(iterations)} iterations"
         found.append(f"{here} here, {count(paper.iterations)} in the paper")
     for name, value in paper.protocol.items():
         if name in row.record.config and row.record.config[name] != value:
             found.append(f"{name} {row.record.config[name]} here, {value} in the paper")
     return found
+
+
+def _fits_nothing(row: Row) -> bool:
+    """Whether neither budget nor settings nor the method count any step."""
+    return row.iterations is None and fitted_iterations(row.record) is None
 
 
 def _shared_images(paper: ReferenceRow, row: Row, metric: str) -> tuple[str, ...]:
@@ -149,6 +155,11 @@ def _same_budget(paper: ReferenceRow, row: Row) -> bool:
         return row.record.budget.get("compression_ratio") == paper.compression_ratio
     n = row.means.get("n_actual", row.record.budget.get("gaussians"))
     return paper.n is None or (n is not None and abs(n / paper.n - 1) <= COUNT_TOLERANCE)
+
+
+def _unknown_count(row: Row) -> bool:
+    """Whether the method chooses its number of Gaussians and no image says how many: it was not run, or failed."""
+    return not row.images and bool(row.record.budget.get("native"))
 
 
 def _count_text(row: Row) -> str:
@@ -184,8 +195,10 @@ def compare(reference: Reference, rows: Iterable[Row], settings: TableSettings |
 
 
 def _fits(paper: ReferenceRow, row: Row) -> bool:
-    """Whether our row is this variant of the method."""
+    """Whether our row is this variant of the method, and of the same stage."""
     config = row.record.config
+    if paper.snapshot and row.record.snapshot != paper.snapshot:
+        return False
     return all(name not in config or config[name] == value for name, value in paper.variant.items())
 
 
@@ -201,7 +214,7 @@ def _best(paper: ReferenceRow, table: ReferenceTable, rows: list[Row]) -> dict[s
     """
     best: dict[str, Row] = {}
     for column in _COLUMN_ORDER:
-        candidates = [r for r in rows if r.record.column == column and _same_budget(paper, r)]
+        candidates = [r for r in rows if r.record.column == column and (_same_budget(paper, r) or _unknown_count(r))]
         if candidates:
             best[column] = min(candidates, key=lambda r: _distance(paper, table, r))
     return best

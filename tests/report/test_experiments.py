@@ -21,13 +21,26 @@ FITTED = {"SmartSplat", "GaussianImage (RS)", "GaussianImage (Cholesky)", "LIG",
 
 #: Experiment -> the papers' names of methods that it repeats; rows of others have nothing beside them.
 REPEATED = {
-    "air_table1": {"GaussianImage", "Image-GS"},
-    "air_table2": {"GaussianImage", "Image-GS"},
-    "air_table7": {"GaussianImage", "Image-GS"},
+    "air_table1": {"GaussianImage", "Image-GS", "AIR"},
+    "air_table2": {"GaussianImage", "Image-GS", "AIR"},
+    "air_table3": {"AIR, one-shot", "AIR, stage-wise"},
+    "air_table4": {"AIR", "AIR, no criterion", "AIR, PSNR alone", "AIR, SSIM alone", "AIR, both, strict"},
+    "air_table6": {"AIR, POD only", "AIR, POD and finetuning"},
+    "air_table7": {"GaussianImage", "Image-GS", "AIR", "AIR, per-image range", "AIR, unquantised"},
     "smartsplat_table1_div8k": FITTED,
     "smartsplat_table1_div16k": FITTED,
     "smartsplat_table2": {"SmartSplat", "GaussianImage", "3DGS"},
 }
+
+#: What methods that choose their number of Gaussians would choose: experiment -> entry, or entry:snapshot -> N.
+CHOSEN = {
+    "air_table1": {"air_p7": 28000, "air_p6": 37000, "air_p5": 52000, "air_small": 27000},
+    "air_table2": {"air_p7": 46000, "air_p6": 61000, "air_p5": 86000, "air_small": 46000},
+    "air_table3": {"one_shot": 14528, "stage_wise:stage1": 3658, "stage_wise:stage2": 6808,
+                   "stage_wise:stage3": 9819, "stage_wise:final": 12690},
+    "air_table4": {"air_none": 58114, "air_psnr": 40163, "air_ssim": 43750, "air_both": 46001, "air_strict": 52318},
+    "air_table7": {"air_adaptive": 46001, "air_per_image": 46001, "air_unquantised": 46001},
+}  # fmt: skip
 
 
 def _records(record: Callable[..., Record], plan: Plan) -> Iterator[Record]:
@@ -40,7 +53,7 @@ def _records(record: Callable[..., Record], plan: Plan) -> Iterator[Record]:
                     snapshot=str(snapshot),
                     metrics=dict.fromkeys(plan.experiment.metrics, 0.5),
                     nominal_bpp=1.0,
-                    **_what(run, plan),
+                    **_what(run, plan) | _count(run, plan, str(snapshot)),
                 )
 
 
@@ -49,6 +62,12 @@ def _what(run: Run, plan: Plan) -> dict[str, object]:
     same = {"title": entry.title, "family": entry.family, "column": entry.column, "method": entry.method}
     made = {"config": run.config, "config_hash": run.config_hash, "budget": run.budget.as_dict()}
     return {"experiment": plan.experiment.name, "dataset": run.dataset, "entry": entry.id, **same, **made}
+
+
+def _count(run: Run, plan: Plan, snapshot: str) -> dict[str, object]:
+    chosen = CHOSEN.get(plan.experiment.name, {})
+    count = chosen.get(f"{run.entry.id}:{snapshot}", chosen.get(run.entry.id))
+    return {"n_actual": count} if run.budget.native and count else {}
 
 
 def _comparisons(record: Callable[..., Record], name: str) -> list[Comparison]:
@@ -90,3 +109,22 @@ def test_image_gs_is_never_judged_by_numbers_of_another_method(record: Callable[
 def test_lig_with_a_start_of_ours_never_stands_for_the_paper_s(record: Callable[..., Record]) -> None:
     found = [c for c in _comparisons(record, "smartsplat_table1_div16k") if c.paper.family == "LIG"]
     assert {c.family for c in found if c.basis} == {"LIG"}
+
+
+def test_air_small_never_stands_for_air(record: Callable[..., Record]) -> None:
+    """Neither in AIR's rows nor in those of its variants, whatever its number of Gaussians is."""
+    for name in ("air_table1", "air_table2", "air_table3", "air_table4", "air_table6", "air_table7"):
+        for comparison in _comparisons(record, name):
+            assert not comparison.family.startswith("AIR-small"), comparison
+            assert all(row.record.config.get("preset") != "small" for row in comparison.rows.values())
+
+
+def test_rows_of_a_stage_stand_beside_that_stage(record: Callable[..., Record]) -> None:
+    for name in ("air_table3", "air_table6"):
+        staged = [c for c in _comparisons(record, name) if c.paper.snapshot]
+        assert {c.paper.snapshot for c in staged} == {"stage1", "stage2", "stage3", "final"}
+        for comparison in staged:
+            assert comparison.basis is not None
+            assert comparison.rows[comparison.basis].record.snapshot == comparison.paper.snapshot
+    labels = {c.paper.label for c in _comparisons(record, "air_table6")}
+    assert labels == {"N not stated", *(f"N not stated, after stage{stage}" for stage in (1, 2, 3))}

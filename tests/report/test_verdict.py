@@ -321,3 +321,23 @@ def test_settings_map_families(record: Make, paper: Reference) -> None:
 
 def test_tolerances_are_the_stated_ones() -> None:
     assert (TOLERANCES["psnr"], TOLERANCES["ms_ssim"], TOLERANCES["lpips_vgg"]) == (0.10, 0.005, 0.01)
+
+
+def test_a_method_that_fits_nothing_has_zero_iterations(record: Make) -> None:
+    rows = [{"family": "AIR", "n": 28000, "iterations": 0, "metrics": {"psnr": 30.93}, "confidence": "printed"}]
+    table = PAPER["tables"][0] | {"rows": rows}
+    reference = Reference.model_validate(PAPER | {"tables": [table]})
+    air = {"family": "AIR", "method": "air", "config": {}, "budget": {"native": True}, "n_actual": 28000}
+    same, counted = (
+        find(compare(reference, summarise(ours(record, 30.95, iterations=steps, **air))), family="AIR")
+        for steps in (None, 4)
+    )
+    assert same.verdict.kind == "reproduced"
+    assert counted.verdict.kind == "not comparable" and "4 iterations here, 0 in the paper" in counted.verdict.reason
+
+
+def test_missing_weights_are_named_where_the_method_chooses_its_count(paper: Reference, record: Make) -> None:
+    missing = {"status": "not_run", "reason": "weights ps_7.pt not found", "metrics": {}, "bytes": None, "bpp": None}
+    air = {"family": "AIR", "method": "air", "config": {}, "budget": {"native": True}, "n_actual": None}
+    found = find(compare(paper, summarise(ours(record, **air | missing))), family="AIR")
+    assert (found.verdict.kind, found.verdict.reason) == ("not run", "not_run: weights ps_7.pt not found")
