@@ -147,10 +147,11 @@ def _cell(timing: Timing | None) -> str:
 
 
 def verdict(timings: Sequence[Timing]) -> str:
-    """The fastest whole pass of each size beside the bar."""
+    """On a GPU: the fastest whole pass of each size beside the bar."""
     lines = []
+    passes = [t for t in timings if t.device == "cuda" and t.kernel == WHOLE and t.median is not None]
     for scene in dict.fromkeys(t.scene for t in timings):
-        whole = [t for t in timings if t.scene == scene and t.kernel == WHOLE and t.median is not None]
+        whole = [t for t in passes if t.scene == scene]
         if whole:
             best = min(whole, key=lambda t: t.median or 0.0)
             taken = 1e3 * (best.median or 0.0)
@@ -167,12 +168,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--sizes", default=",".join(SIZES), help="comma-separated (default: %(default)s)")
-    parser.add_argument("--variants", default=",".join(VARIANTS), help="comma-separated (default: %(default)s)")
+    parser.add_argument(
+        "--variants", help=f"comma-separated, of {', '.join(VARIANTS)} (default: all, on the CPU those not compiled)"
+    )
     parser.add_argument("--repeats", type=int, default=20, help="turns (default: %(default)s)")
     parser.add_argument("--tiny", action="store_true", help="a tiny network and picture, to see that it runs")
     parser.add_argument("--output", type=Path, default=RESULTS, metavar="FOLDER", help="default: %(default)s")
     args = parser.parse_args(arguments)
-    args.variants, args.sizes = args.variants.split(","), args.sizes.split(",")
+    quick = [name for name, variant in VARIANTS.items() if args.device == "cuda" or not variant.compiled]
+    args.variants, args.sizes = args.variants.split(",") if args.variants else quick, args.sizes.split(",")
     for what, given, known in (("variants", args.variants, VARIANTS), ("sizes", args.sizes, SIZES)):
         if unknown := set(given) - set(known):
             parser.error(f"--{what}: unknown {', '.join(sorted(unknown))}; known: {', '.join(known)}")

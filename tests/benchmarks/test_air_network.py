@@ -29,7 +29,7 @@ def test_every_part_is_measured_on_the_cpu(tmp_path, capsys):
     assert of["stage 1: drawing", "float32"].note == "48 of 48 candidates"  # stage 1 is full
     assert (whole.gaussians, whole.height, whole.width) == (6 * 8, 40, 53)
     assert (text := path.with_suffix(".md").read_text()) in capsys.readouterr().out
-    assert "| all stages" in text and "AIR 53x40, " in text
+    assert "| all stages" in text and "bar" not in text  # which is one for GPUs
 
 
 def test_parts_get_what_they_get_in_the_pass():
@@ -78,3 +78,15 @@ def test_errors_are_polite(arguments, words, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         air_network.main(arguments)
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+def test_every_part_is_measured_on_a_gpu(tmp_path):
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    arguments = ["--device", "cuda", "--tiny", "--repeats", "3", "--output", str(tmp_path)]
+    assert air_network.main(arguments) == 0
+    (path,) = tmp_path.glob("*.jsonl")
+    timings = list(read_timings(path))
+    assert {t.implementation for t in timings} == set(air_network.VARIANTS)
+    assert all(t.status == "ok" for t in timings), [t.reason for t in timings if t.reason]

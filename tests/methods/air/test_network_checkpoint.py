@@ -118,6 +118,13 @@ def test_weights_that_diverged_are_refused(make, refused, bad):
     assert "1 entries hold NaN or infinity, first gaussian_heads.3.encoder.backbone.blocks.0.mlp.fc1.weight" in said
 
 
+def test_other_bit_depths_are_refused(make, refused):
+    state = make().state_dict()
+    state["feed_forward_gaussian_codec.color_quantizer.qmax_per_channel"] = torch.tensor([255.0, 31.0, 31.0])
+    said = refused({"model": state})
+    assert "color_quantizer.qmax_per_channel is [255.0, 31.0, 31.0], the published quantiser has [255.0, 15.0" in said
+
+
 def test_the_released_log_without_weights_is_told_from_a_checkpoint(refused):
     said = refused({"epoch": 4, "best_psnr": 31.0, "checkpoint": "epoch_4.pt"}, "latest.pt")
     assert "holds no weights but epoch, best_psnr" in said and "numbered file" in said

@@ -112,3 +112,27 @@ def test_nothing_waits_for_the_device(inference, part, net, target, published):
         with pytest.raises(AssertionError, match="waits"):
             bool(found.any())
     assert torch.equal(found, expected)
+
+
+@pytest.mark.gpu
+@torch.no_grad()
+def test_a_recorded_pass_gives_the_stages_of_the_cpu(inference, part, net, target):
+    """On another picture than the one it was recorded with."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    control, drawing = part("control").StageControl(5.0, None), part("stages").Drawing()
+    expected = inference.StaticChain(net, SIZE, control, drawing)(target)
+    chain = inference.StaticChain(inference.accelerate(net.cuda()), SIZE, control, drawing)
+    seen = torch.zeros_like(target, device="cuda")
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):  # kernels are compiled before the recording
+        chain(seen)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=side):
+        found = chain(seen)
+    seen.copy_(target)
+    graph.replay()
+    assert torch.equal(found.chosen.cpu(), expected.chosen)
+    torch.testing.assert_close(found.raw.cpu(), expected.raw, rtol=0, atol=5e-3)  # convolutions in TF32
+    torch.testing.assert_close(found.picture.cpu(), expected.picture, rtol=0, atol=2e-2)
