@@ -107,5 +107,6 @@ def means(offsets: Tensor, centres: Tensor, size: tuple[int, int], stretch: bool
     position = centres + offsets
     if stretch:
         height, width = size
-        position = position * position.new_tensor([width / max(width - 1, 1), height / max(height - 1, 1)])
+        x, y = position.unbind(-1)  # no tensor of factors: nothing is copied to a GPU while a graph is recorded
+        position = torch.stack([x * (width / max(width - 1, 1)), y * (height / max(height - 1, 1))], -1)
     return position + 0.5
