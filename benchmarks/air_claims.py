@@ -6,7 +6,7 @@
     python -m benchmarks.air_claims report                  the records into results/published/air_claims, and the table
 
 Recipes are methods/air/training/recipes/claims/*.yaml. Everything goes on where it was stopped: what is finished is not
-done again. --out is one folder for all three.
+done again. --out is one folder for all three (default: results/air_claims_training).
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--out", type=Path, default=ROOT / "runs" / "air_claims", metavar="FOLDER")
+    common.add_argument("--out", type=Path, default=ROOT / "results" / "air_claims_training", metavar="FOLDER")
     common.add_argument("--threads", type=int, default=1, help="default: %(default)s")
     one = commands.add_parser("train", parents=[common], help="trains")
     one.add_argument("names", nargs="*", help=f"of {', '.join(TRAININGS)}; default: all")

@@ -24,7 +24,9 @@ def findings(material: Material) -> list[dict[str, str]]:
 
 def table(material: Material) -> str:
     """Markdown: claim, paper, ours, holds or not."""
-    rows = [[row["claim"], row["paper"], row["ours"], row["verdict"]] for row in findings(material)]
+    rows = [
+        [row["claim"], row["paper"], row["ours"].replace("; ", "<br>"), row["verdict"]] for row in findings(material)
+    ]
     headers = ["claim", "paper", "ours", "holds or not"]
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
 
