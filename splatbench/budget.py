@@ -86,7 +86,7 @@ class Budget:
 
     @property
     def slug(self) -> str:
-        """A short name for paths and tables, unique per budget: n28000, cr50, bpp0.5, q75, psnr32, match-air, native."""
+        """A short name for paths and tables, one per budget: n28000, cr50, bpp0.5, q75, psnr32, match-air, native."""
         if self.gaussians is not None:
             text = f"n{self.gaussians}"
         elif self.compression_ratio is not None:

@@ -133,6 +133,12 @@ class Method(abc.ABC):
         raise MethodError(f"{cls.title} has nothing to train")
 
     @classmethod
+    def fingerprint(cls, config: Any) -> str:
+        """What results depend on beside the version and the settings: the content of the weights that they name. Empty
+        where there is nothing; it is part of the path of results, so other weights never pass for these."""
+        return ""
+
+    @classmethod
     def make_config(cls, settings: Mapping[str, Any]) -> Any:
         """A Config from a mapping (an experiment's YAML).
 

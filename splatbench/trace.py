@@ -103,6 +103,17 @@ class Trace:
         """Whether the caller asked for a snapshot of this name; making the encoding may be costly."""
         return str(name) in self.wanted
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The clock stands still inside: for work that only a snapshot needs."""
+        running = self._since is not None
+        self.stop()
+        try:
+            yield
+        finally:
+            if running:
+                self.start()
+
     def snapshot(self, name: int | str, encoding: Any) -> None:
         """Hands over the encoding as it is now; the clock stands still meanwhile."""
         running = self._since is not None

@@ -14,19 +14,24 @@ from torch import Tensor
 
 from splatbench.budget import Budget
 from splatbench.gaussians import Gaussians2D
-from splatbench.method import Method, MethodError, build_dataclass
+from splatbench.method import Method, MethodError, WeightsMissing, build_dataclass
+from splatbench.render import render
 from splatbench.trace import Trace
 
 from . import bitstream
 from .config import Config
 from .encoding import Encoding
 from .patches import RAW, PatchGrid, activate
-from .quality import reach
+from .quality import reach, score
 from .stages import Stage, run_stages
-from .weights import Loaded, load
+from .weights import Loaded, find, fingerprint, load
 
 if TYPE_CHECKING:
     from splatbench.training.task import Task
+
+
+#: dB by which a search aims higher when quantising lost too much.
+_MARGIN = 0.01
 
 
 class Air(Method):
@@ -58,47 +63,76 @@ class Air(Method):
     def encode(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1) -> Encoding:
         """One pass of the network over `image`, uint8 [H, W, 3]; for a wanted PSNR several. Nothing is random.
 
-        Snapshots: "stage1", "stage2" ... after each stage; "unquantised" before the quantiser.
+        Snapshots: "stage1", "stage2" ... after each stage; "unquantised" before the quantiser; none for a wanted PSNR.
+        A time limit is looked at between stages, not in the search for a PSNR.
 
         Raises:
             MethodError: a budget that fixes the count, a picture that the network does not take, a PSNR out of reach.
         """
         self.check_image(image)
+        least = self.loaded.network.least_side
+        if min(image.shape[:2]) < least:
+            height, width = image.shape[:2]
+            raise MethodError(f"this network takes pictures of at least {least}x{least} pixels, got {width}x{height}")
         if budget.target not in self.budgets:
             raise MethodError(f"{self.title} chooses its own number of Gaussians; it takes {', '.join(self.budgets)}")
         trace.note(self.loaded.note)
         target = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float() / 255
-        chain: list[Stage] = []
-        for stage in self._stages(target, budget, trace):
-            chain.append(stage)
-            if trace.wants(f"stage{len(chain)}"):
-                trace.snapshot(f"stage{len(chain)}", self._encoding(chain, target))
-        for missing in range(len(chain) + 1, self.config.stages + 1):
-            if trace.wants(f"stage{missing}"):  # nothing was left to do there
-                trace.snapshot(f"stage{missing}", self._encoding(chain, target))
-        encoding = self._encoding(chain, target)
-        if not self.config.quantise or not chain:  # a black picture may need no Gaussian at all
-            return encoding
-        if trace.wants("unquantised"):
-            trace.snapshot("unquantised", encoding)
-        with trace.stage("quantise"):
-            return self._quantised(encoding, chain[-1].prediction.summary[0].cpu())
-
-    def _stages(self, target: Tensor, budget: Budget, trace: Trace) -> list[Stage]:
-        loaded, config = self.loaded, self.config
-        count = min(config.stages, loaded.network.stages)
+        if budget.iterations is not None:
+            trace.note("nothing is fitted: the limit on iterations has no meaning here")
         if budget.psnr is not None:
-            with trace.stage("search"):
-                return reach(loaded.network, target, budget.psnr, config.control(), config.drawing(), count)
+            return self._reach(target, budget.psnr, trace)
+        chain = self._chain(target, trace)
+        self._snapshots(chain, target, trace)
+        encoding = self._encoding(chain, target)
+        return self._quantised(encoding, chain, trace) if self.config.quantise else encoding
+
+    def _chain(self, target: Tensor, trace: Trace) -> list[Stage]:
+        """All stages, or those that the time limit allows."""
+        count = min(self.config.stages, self.loaded.network.stages)
         chain: list[Stage] = []
-        run = run_stages(loaded.network, target, config.control(), config.drawing(), count)
-        while True:
+        run = run_stages(self.loaded.network, target, self.config.control(), self.config.drawing(), count)
+        while not (chain and trace.out_of_time()):
             with trace.stage(f"stage {len(chain) + 1}"):
                 stage = next(run, None)
             if stage is None:
-                return chain
+                break
             chain.append(stage)
-            trace.step(len(chain), count, gaussians=float(stage.chosen.sum()))
+            trace.step(len(chain), count, error=float((stage.picture - target).square().mean()))
+        return chain
+
+    def _reach(self, target: Tensor, wanted: float, trace: Trace) -> Encoding:
+        """An encoding of at least `wanted` dB; where it is quantised, after that."""
+        loaded, config, goal = self.loaded, self.config, wanted
+        count = min(config.stages, loaded.network.stages)
+        while True:
+            with trace.stage("search"):
+                try:
+                    chain = reach(loaded.network, target, goal, config.control(), config.drawing(), count)
+                except MethodError as error:
+                    more = f" (to have {wanted:g} dB after quantising)" if goal > wanted else ""
+                    raise MethodError(f"{error}{more}") from None
+            encoding = self._encoding(chain, target)
+            if not config.quantise:
+                return encoding
+            encoding = self._quantised(encoding, chain, trace)
+            with trace.stage("search"):
+                drawn = render(encoding.gaussians()).permute(2, 0, 1)[None]
+                missing = wanted - score(drawn, target.cpu())
+            if missing <= 0:
+                return encoding
+            goal += missing + _MARGIN
+
+    def _snapshots(self, chain: list[Stage], target: Tensor, trace: Trace) -> None:
+        """Of each stage, also of those in which nothing was left to do; and of all before the quantiser."""
+        names = {f"stage{n}": chain[:n] for n in range(1, self.config.stages + 1)}
+        if self.config.quantise:
+            names["unquantised"] = chain
+        for name, part in names.items():
+            if trace.wants(name):
+                with trace.paused():
+                    encoding = self._encoding(part, target)
+                trace.snapshot(name, encoding)
 
     def _encoding(self, chain: list[Stage], target: Tensor) -> Encoding:
         patch, drawing = self.loaded.network.patch, self.config.drawing()
@@ -114,10 +148,13 @@ class Air(Method):
             values=activate(torch.cat([torch.zeros(0, RAW), *raw]), patch),
         )
 
-    def _quantised(self, encoding: Encoding, summary: Tensor) -> Encoding:
-        codec = self.loaded.codec
-        ranges = codec.ranges(encoding.values, summary)
-        return encoding.quantised(codec.quantise(encoding.values, ranges), ranges)
+    def _quantised(self, encoding: Encoding, chain: list[Stage], trace: Trace) -> Encoding:
+        if not chain:  # a black picture may need no Gaussian at all
+            return encoding
+        with trace.stage("quantise"):
+            codec = self.loaded.codec
+            ranges = codec.ranges(encoding.values, chain[-1].prediction.summary[0].cpu())
+            return encoding.quantised(codec.quantise(encoding.values, ranges), ranges)
 
     def to_bytes(self, encoding: Encoding) -> bytes:
         return bitstream.write(encoding)
@@ -129,6 +166,14 @@ class Air(Method):
     def nominal_bits(self, encoding: Encoding) -> int | None:
         """The released code's count for quantised Gaussians."""
         return encoding.nominal_bits()
+
+    @classmethod
+    def fingerprint(cls, config: Config) -> str:
+        """Of the file of weights; "missing" where there is none."""
+        try:
+            return fingerprint(find(config))
+        except WeightsMissing:
+            return "missing"
 
     @classmethod
     def training_task(cls, settings: Mapping[str, Any], phase: str) -> Task:

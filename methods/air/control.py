@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +36,8 @@ class StageControl:
     most: int | None = None
 
     def __post_init__(self) -> None:
+        if self.psnr is not None and not math.isfinite(self.psnr):
+            raise ValueError(f"Stage Control: the PSNR threshold must be a finite number of dB, got {self.psnr}")
         if self.ssim is not None and not 0 < self.ssim <= 1:
             raise ValueError(f"Stage Control: the SSIM threshold must be in (0, 1], got {self.ssim}")
         if self.most is not None and self.most < 1:

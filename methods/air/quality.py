@@ -29,12 +29,18 @@ def reach(
 
     Args:
         target: [1, 3, H, W].
-        control: `when_none` is used, its thresholds are not.
+        control: its limit and `when_none` are used, its thresholds are not.
         stages: at most so many.
 
+    Returns:
+        The stages; none where an empty canvas is as good as that.
+
     Raises:
-        MethodError: not even all Gaussians of all stages get there; names what they reach.
+        MethodError: not even all Gaussians of all stages, or as many as the limit allows, get there; names what they
+            reach.
     """
+    if score(torch.zeros_like(target), target) >= wanted:
+        return []
 
     def run(threshold: float | None) -> list[Stage]:
         chain: list[Stage] = []
@@ -46,8 +52,10 @@ def reach(
 
     best = run(None)
     if (reached := score(best[-1].picture, target)) < wanted:
+        if control.most is not None:
+            raise MethodError(f"{wanted:.4g} dB need more than {control.most} Gaussians, which reach {reached:.2f} dB")
         raise MethodError(
-            f"{wanted:g} dB are beyond this network: all {len(best)} stages reach {reached:.2f} dB; ask for less, or "
+            f"{wanted:.4g} dB are beyond this network: all {len(best)} stages reach {reached:.2f} dB; ask for less, or "
             "take a network with smaller patches"
         )
     best = _trim(best, target, wanted, network.patch, drawing)

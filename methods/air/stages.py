@@ -31,10 +31,17 @@ class Prediction:
 
 
 class StageNetwork(Protocol):
-    """What the chain needs of a network."""
+    """What the chain needs of a network.
+
+    Attributes:
+        patch: p in pixels.
+        stages: how many.
+        least_side: of pictures, in pixels.
+    """
 
     patch: int
     stages: int
+    least_side: int
 
     def predict(self, stage: int, residual: Tensor, target: Tensor, carry: Any) -> Prediction:
         """Stage `stage` (from 0) of pictures [B, 3, H, W]: the residual is `target` minus what has been drawn; `carry`

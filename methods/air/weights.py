@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -45,7 +47,8 @@ class _Autocast:
     """A network that computes in bfloat16."""
 
     def __init__(self, network: StageNetwork, context: Callable[[], AbstractContextManager[None]]) -> None:
-        self.network, self.patch, self.stages, self.context = network, network.patch, network.stages, context
+        self.network, self.context = network, context
+        self.patch, self.stages, self.least_side = network.patch, network.stages, network.least_side
 
     def predict(self, stage: int, residual: Tensor, target: Tensor, carry: Any) -> Prediction:
         with self.context():
@@ -60,7 +63,7 @@ def load(config: Config, device: str) -> Loaded:
         MethodError: the file is damaged or holds another network.
     """
     path = find(config)
-    note = f"weights {path.name}, SHA-256 {sha256_file(path)[:16]}"
+    note = f"weights {path.name}, fingerprint {fingerprint(path)}"
     network: StageNetwork
     learned: Codec | None
     if config.preset == "official":
@@ -76,6 +79,23 @@ def load(config: Config, device: str) -> Loaded:
     if config.precision == "bfloat16":
         network = _Autocast(network, lambda: torch.autocast(torch.device(device).type, torch.bfloat16))
     return Loaded(network, codec, note)
+
+
+def fingerprint(path: Path) -> str:
+    """16 digits that tell files of weights apart: SHA-256 of the content; of more than 64 MiB, of the length and of the
+    first and last MiB, which in a checkpoint hold the checksums of all tensors."""
+    return _fingerprint(path, path.stat().st_mtime_ns)
+
+
+@functools.cache
+def _fingerprint(path: Path, modified: int) -> str:
+    size = path.stat().st_size
+    if size <= 64 << 20:
+        return sha256_file(path)[:16]
+    with open(path, "rb") as file:
+        first = file.read(1 << 20)
+        file.seek(size - (1 << 20))
+        return hashlib.sha256(b"%d:" % size + first + file.read()).hexdigest()[:16]
 
 
 def _codec(config: Config, learned: Codec | None, path: Path) -> Codec:

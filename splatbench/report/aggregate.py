@@ -192,8 +192,8 @@ def _values(done: list[Record]) -> pd.DataFrame:
 
 
 def _target(record: Record) -> str:
-    """A native entry sets the target of those that are matched to it, so they share one."""
-    if target_label(record.budget) == "native":
+    """An entry that chooses its counts sets the target of those that are matched to it, so they share one."""
+    if target_label(record.budget) == "native" or record.budget.get("psnr") is not None:
         return target_label({"matched_to": record.entry})
     return target_label(record.budget)
 

@@ -159,7 +159,8 @@ def _same_budget(paper: ReferenceRow, row: Row) -> bool:
 
 def _unknown_count(row: Row) -> bool:
     """Whether the method chooses its number of Gaussians and no image says how many: it was not run, or failed."""
-    return not row.images and bool(row.record.budget.get("native"))
+    budget = row.record.budget
+    return not row.images and bool(budget.get("native") or budget.get("psnr"))
 
 
 def _count_text(row: Row) -> str:

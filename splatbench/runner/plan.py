@@ -162,8 +162,12 @@ class Plan:
     @staticmethod
     def _config(entry: Entry) -> tuple[dict[str, Any], str]:
         method = get_method(entry.method)
-        config = dataclasses.asdict(method.make_config(entry.config))
-        return config, hash8({"method": entry.method, "version": method.version, "config": config})
+        made = method.make_config(entry.config)
+        config = dataclasses.asdict(made)
+        content = {"method": entry.method, "version": method.version, "config": config}
+        if weights := method.fingerprint(made):
+            content["weights"] = weights
+        return config, hash8(content)
 
     def _shards(self) -> Iterator[Shard]:
         groups: dict[tuple[str, str], list[Run]] = {}

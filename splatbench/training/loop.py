@@ -109,6 +109,7 @@ def initialise(task: Task, path: Path) -> list[str]:
     if not is_checkpoint(path):
         return task.initialise(path)
     facts = load_checkpoint_weights(path, task.model)
+    task.adopt(facts["task"])
     return [f"{path}, of phase {facts['config']['phase']}"]
 
 

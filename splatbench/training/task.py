@@ -71,6 +71,10 @@ class Task(abc.ABC):
     def load_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027  (optional hook)
         """Puts back what `state` gave; called after the model's weights are loaded."""
 
+    def adopt(self, state: Mapping[str, Any]) -> None:  # noqa: B027  (optional hook)
+        """Called where a run starts from a checkpoint of another one, with what `state` gave there, after the model's
+        weights are loaded: takes what belongs to the weights."""
+
     def initialise(self, path: Path) -> list[str]:
         """Starts from weights of an earlier phase: a file, or a folder that holds `weights_file`.
 

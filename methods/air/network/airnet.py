@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..quantiser import Codec
 from ..stages import Prediction
 from .head import Head, HeadOutput, HeadShape
+from .vit import PATCH
 
 #: Marks of parameters in their names: of the transformers, of the last patch embeddings, of the quantiser.
 _BACKBONE, _PATCH_EMBEDDING, QUANTISER = ".backbone.", ".patch_embedding.", "feed_forward_gaussian_codec."
@@ -58,6 +59,11 @@ class AirNet(nn.Module):
     def stages(self) -> int:
         """How many."""
         return len(self.gaussian_heads)
+
+    @property
+    def least_side(self) -> int:
+        """Of pictures, in pixels: one patch of the encoder."""
+        return PATCH
 
     @property
     def codec(self) -> Codec | None:

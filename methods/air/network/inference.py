@@ -75,6 +75,8 @@ class StaticChain:
         drawing: Drawing,
         precision: torch.dtype = torch.float32,
     ) -> None:
+        if control.most is not None:
+            raise ValueError("StaticChain: a limit on the count needs counts, which stay on the device; use run_stages")
         self.net, self.size, self.control, self.drawing, self.precision = net, size, control, drawing, precision
         self.device = next(net.parameters()).device
         self.grid = PatchGrid(*size, net.patch)

@@ -111,6 +111,8 @@ class _Head(nn.Module):
 class SmallNetwork(nn.Module):
     """A `StageNetwork`."""
 
+    least_side = 1
+
     def __init__(self, settings: SmallSettings | None = None) -> None:
         super().__init__()
         self.settings = settings = settings or SmallSettings()

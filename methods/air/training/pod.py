@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -73,14 +76,21 @@ def distillation(predicted: Tensor, refined: Tensor) -> Tensor:
     return functional.smooth_l1_loss(torch.sigmoid(predicted), torch.sigmoid(refined.detach()))
 
 
+class PodSettings(NamedTuple):
+    """Of each stage the steps of the inner Adam and the weight of the loss, and Adam's learning rate for all."""
+
+    steps: Sequence[int]
+    lr: float
+    weights: Sequence[float]
+
+
 def pod_loss(
-    stages: list[Stage], target: Tensor, patch: int, steps: list[int], lr: float, drawing: Drawing
+    stages: list[Stage], target: Tensor, patch: int, settings: PodSettings, drawing: Drawing
 ) -> tuple[Tensor, dict[str, float]]:
-    """The sum over stages of the mean over pictures of the distillation losses, without the factor in front.
+    """The weighted sum over stages of the mean over pictures of the distillation losses.
 
     Args:
         stages: of a batch, each from a detached picture of the one before.
-        steps: of Adam, per stage.
 
     Returns:
         A scalar; and for the log, per stage, the inner loss at first and at last.
@@ -97,9 +107,17 @@ def pod_loss(
             raw = stage.prediction.raw[b, chosen]
             earlier = _earlier(stages[: stage.index], b, centres) if capped and stage.index else None
             refined, losses = refine(
-                raw, centres[chosen], stage.before[b], target[b], patch=patch,
-                steps=steps[min(stage.index, len(steps) - 1)], lr=lr, drawing=drawing, earlier=earlier)  # fmt: skip
-            total = total + distillation(raw, refined) / len(target)
+                raw,
+                centres[chosen],
+                stage.before[b],
+                target[b],
+                patch=patch,
+                steps=settings.steps[stage.index],
+                lr=settings.lr,
+                drawing=drawing,
+                earlier=earlier,
+            )
+            total = total + settings.weights[stage.index] * distillation(raw, refined) / len(target)
             first, last = first + losses[0] / len(target), last + losses[-1] / len(target)
         log |= {f"inner_first_{stage.index}": first, f"inner_last_{stage.index}": last}
     return total, log

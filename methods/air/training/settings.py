@@ -56,6 +56,10 @@ class Settings:
         for name in ("stage_weights", "pod_steps", "milestones"):
             if len(getattr(self, name)) != self.stages:
                 raise ValueError(f"AIR: {name} needs {self.stages} values, one per stage; got {getattr(self, name)}")
+        if self.network == "official" and self.ranges != "adaptive":
+            raise ValueError(
+                f"AIR: the published network has adaptive ranges; `ranges: {self.ranges}` can be trained for AIR-small"
+            )
         if self.milestones[0] != 0 or list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"AIR: milestones must start at 0 and rise, got {self.milestones}")
         if min(self.pod_steps) < 1 or self.pod_lr <= 0:

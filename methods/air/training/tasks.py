@@ -17,7 +17,7 @@ from splatbench.training.task import Task
 from ..patches import PatchGrid, Values, activate
 from ..quantiser import Base
 from ..stages import Stage, run_stages
-from .pod import pod_loss
+from .pod import PodSettings, pod_loss
 from .rendering import RenderingLoss
 from .settings import Settings
 from .trainee import first_ranges, make_trainee
@@ -95,8 +95,10 @@ class PodTask(AirTask):
 
     def loss(self, batch: Tensor, step: int) -> tuple[Tensor, Mapping[str, float | Tensor]]:
         stages, settings = self.stages(batch, detach=True), self.settings
-        total, log = pod_loss(stages, batch, settings.patch, list(settings.pod_steps), settings.pod_lr, self.drawing)
-        return settings.pod_scale * total, log
+        weighted = PodSettings(settings.pod_steps, settings.pod_lr, settings.stage_weights)
+        total, log = pod_loss(stages, batch, settings.patch, weighted, self.drawing)
+        # With a gradient even where no patch of the batch is active.
+        return settings.pod_scale * total + 0.0 * next(self.model.parameters()).sum(), log
 
 
 class RenderTask(AirTask):
@@ -126,14 +128,14 @@ class QuantiseTask(RenderTask):
         super().__init__(settings, phase, quantised=True)
         assert self.trainee.codec is not None
         self.codec = self.trainee.codec
-        self.based = phase != "quantise"  # the other phases go on with the ranges that they find
+        self.based = False  # whether ranges were found in weights, or taken from a batch
 
     def loss(self, batch: Tensor, step: int) -> tuple[Tensor, Mapping[str, float | Tensor]]:
         chain = self.stages(batch)
         if not self.based and chain:
             values = [self._values(chain, b) for b in range(len(batch))]
             together = Values(*(torch.cat(parts) for parts in zip(*values, strict=True)))
-            self.codec.rebase(first_ranges(self.trainee, together))
+            self.codec.rebase(_agreed(first_ranges(self.trainee, together)))
             self.based = True
         total, log = self._of(chain, batch)
         pictures, penalty = self._quantised(chain, batch)
@@ -172,6 +174,19 @@ class QuantiseTask(RenderTask):
         scores["psnr_quantised"] = psnr(float((picture.clamp(0, 1) - target).square().mean()))
         return scores, per_patch
 
+    def begin(self, step: int) -> Sequence[nn.Parameter]:
+        # Learned ranges were set by the first batch: what the optimiser remembers of them is of others.
+        return list(self.codec.parameters()) if step == 1 and self.codec.kind == "global" else ()
+
+    def initialise(self, path: Path) -> list[str]:
+        notes = super().initialise(path)
+        self.based = self.trainee.has_ranges
+        return notes
+
+    def adopt(self, state: Mapping[str, Any]) -> None:
+        if "base" in state:
+            self.load_state(state)
+
     def state(self) -> dict[str, Any]:
         return {"base": self.codec.base.as_dict(), "based": self.based}
 
@@ -180,3 +195,14 @@ class QuantiseTask(RenderTask):
         self.codec.rebase(Base.from_dict(state["base"]))
         self.codec.load_state_dict(learned)
         self.based = bool(state["based"])
+
+
+def _agreed(base: Base) -> Base:
+    """Of several processes all take the ranges of the first."""
+    from torch import distributed
+
+    if not distributed.is_available() or not distributed.is_initialized():
+        return base
+    boxed = [base]
+    distributed.broadcast_object_list(boxed, src=0)
+    return boxed[0]

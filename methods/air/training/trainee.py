@@ -8,8 +8,9 @@ from typing import Any, Protocol
 from torch import nn
 
 from ..model import SmallModel, load_small, save_small
-from ..network.airnet import AirNet
+from ..network.airnet import QUANTISER, AirNet
 from ..network.checkpoint import CheckpointError, load_dinov3, read_checkpoint, save, transfer
+from ..network.small import SmallNetwork
 from ..quantiser import PUBLISHED, Base, Codec
 from ..stages import StageNetwork
 from .settings import Settings
@@ -23,12 +24,14 @@ class Trainee(Protocol):
         network: the chain of stages.
         codec: its quantiser, None in phases without one.
         weights_file: name of the file that it is saved in.
+        has_ranges: whether the quantiser's ranges were found in the weights that were loaded.
     """
 
     module: nn.Module
     network: StageNetwork
     codec: Codec | None
     weights_file: str
+    has_ranges: bool
 
     def groups(self) -> list[dict[str, Any]]:
         """Parameter groups with names, for the optimiser."""
@@ -49,6 +52,7 @@ class SmallTrainee:
     """AIR-small."""
 
     weights_file = "air-small.safetensors"
+    has_ranges = False
 
     def __init__(self, settings: Settings, quantised: bool) -> None:
         self.module = SmallModel(settings.small(), PUBLISHED if quantised else None, settings.ranges)
@@ -71,14 +75,26 @@ class SmallTrainee:
 
     def load(self, path: Path) -> list[str]:
         found = load_small(path)
-        self.network.load_state_dict(found.network.state_dict())
+        notes = self._load_network(found.network, path)
         if self.codec is None:
-            return []
+            return notes
         if found.codec is None or found.codec.kind != self.codec.kind:
-            return ["the quantiser starts anew"]
+            return [*notes, "the quantiser starts anew"]
         self.codec.rebase(found.codec.base)
         self.codec.load_state_dict(found.codec.state_dict())
-        return []
+        self.has_ranges = True
+        return notes
+
+    def _load_network(self, found: SmallNetwork, path: Path) -> list[str]:
+        """With another patch size the layers that see its pixels start anew."""
+        wanted, given = self.network.describe(), found.describe()
+        other = [f"{name} {given[name]}, not {wanted[name]}" for name in wanted if given[name] != wanted[name]]
+        if [name for name in wanted if given[name] != wanted[name] and name != "patch"]:
+            raise ValueError(f"{path} holds a network with {', '.join(other)}; put that into the settings")
+        own, source = self.network.state_dict(), found.state_dict()
+        anew = [name for name, value in own.items() if source[name].shape != value.shape]
+        self.network.load_state_dict({**source, **{name: own[name] for name in anew}})
+        return [f"{name} starts anew" for name in anew]
 
     def save(self, path: Path, notes: dict[str, str]) -> None:
         save_small(path, self.module, notes)
@@ -88,6 +104,7 @@ class OfficialTrainee:
     """The published network."""
 
     weights_file = "air.pt"
+    has_ranges = False
 
     def __init__(self, settings: Settings, quantised: bool) -> None:
         self.module = AirNet(settings.patch, settings.stages, quantised, checkpointing=settings.checkpointing)
@@ -105,9 +122,12 @@ class OfficialTrainee:
 
     def load(self, path: Path) -> list[str]:
         try:
-            taken = transfer(read_checkpoint(path).state, self.module)
+            source = read_checkpoint(path).state
+            taken = transfer(source, self.module)
         except CheckpointError as error:
             raise ValueError(str(error)) from None
+        # The released constants are the same in all of its phases.
+        self.has_ranges = any(name.startswith(QUANTISER) for name in source)
         return [f"{name} starts anew" for name in taken.reinitialised]
 
     def save(self, path: Path, notes: dict[str, str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -82,9 +84,13 @@ def test_snapshots_are_the_first_stages_and_the_unquantised_set(make, photo):
 
 def test_a_stage_that_has_nothing_to_do_still_has_its_snapshot(make, photo):
     taken = {}
-    air = make(psnr_threshold=-60.0, ssim_threshold=0.01)
-    air.encode(photo, NATIVE, Trace(snapshots=["stage3"], on_snapshot=taken.__setitem__))
-    assert len(taken["stage3"].masks) <= 3
+    air = make(psnr_threshold=-60.0, ssim_threshold=None)
+    assert len(air.encode(photo, NATIVE, Trace()).masks) == 0
+    air = make(psnr_threshold=5.0, ssim_threshold=None)
+    bright = np.full((30, 40, 3), 200, np.uint8)
+    final = air.encode(bright, NATIVE, Trace(snapshots=["stage4"], on_snapshot=taken.__setitem__))
+    assert 0 < len(final.masks) < 4  # one Gaussian of a random network is within 5 dB of nearly every flat patch
+    assert torch.equal(taken["stage4"].masks, final.masks)
 
 
 def test_fewer_stages_are_the_first_ones(make, photo):
@@ -120,6 +126,76 @@ def test_a_wanted_psnr_is_reached_with_fewer_gaussians_than_all(make, photo):
     encoding = air.encode(photo, Budget(psnr=wanted), Trace())
     assert score(encoding.gaussians(), photo) >= wanted - 1e-3
     assert len(encoding) < len(everything.upto(1))
+
+
+def test_a_wanted_psnr_holds_for_the_quantised_file(make, photo):
+    air = make(quantise=True, psnr_threshold=None, ssim_threshold=None)
+    first = score(air.encode(photo, NATIVE, Trace()).upto(1).gaussians(), photo)
+    empty = 10 * np.log10(1 / np.square(photo / 255).mean())
+    wanted = empty + 0.6 * (first - empty)
+    assert wanted > empty
+    encoding = air.encode(photo, Budget(psnr=wanted), Trace())
+    assert encoding.codes is not None
+    assert score(decode(air.to_bytes(encoding)), photo) >= wanted
+
+
+def test_a_psnr_that_an_empty_canvas_has_needs_no_gaussian(make, photo):
+    assert len(make().encode(photo, Budget(psnr=0.5), Trace())) == 0
+
+
+def test_a_limit_that_stands_in_the_way_of_a_psnr_is_named(make, photo):
+    with pytest.raises(MethodError, match="need more than 2 Gaussians, which reach"):
+        make(max_gaussians=2).encode(photo, Budget(psnr=30.0), Trace())
+
+
+def test_a_time_limit_ends_the_chain_after_a_stage_and_steps_mean_nothing(make, photo):
+    trace = Trace(seconds=1e-9)
+    trace.start()
+    encoding = make(psnr_threshold=None, ssim_threshold=None).encode(photo, Budget(native=True, iterations=5), trace)
+    assert len(encoding.masks) == 1
+    assert any("limit on iterations" in note for note in trace.notes)
+    assert any("fingerprint" in note for note in trace.notes)
+
+
+def test_snapshots_cost_no_encode_time(make, photo, monkeypatch):
+    air, running = make(), []
+    trace = Trace(snapshots=["stage1"], on_snapshot=lambda name, encoding: None)
+    made = type(air)._encoding
+
+    def watched(self, chain, target):
+        before = trace.seconds
+        encoding = made(self, chain, target)
+        running.append(trace.seconds > before)
+        return encoding
+
+    monkeypatch.setattr(type(air), "_encoding", watched)
+    trace.start()
+    air.encode(photo, NATIVE, trace)
+    assert running == [False, True]
+
+
+def test_weights_that_change_change_the_fingerprint(method, weights, tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(weights.read_bytes())
+    config = method.make_config({"weights": str(path)})
+    first = method.fingerprint(config)
+    path.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
+    os.utime(path, (1, 1))
+    assert len(first) == 16 and method.fingerprint(config) != first
+    path.unlink()
+    assert method.fingerprint(config) == "missing"
+
+
+def test_large_weights_are_told_apart_by_their_ends(part, tmp_path):
+    fingerprint, seen = part("weights").fingerprint, set()
+    for position in (0, (65 << 20) - 1):
+        path = tmp_path / f"{position}.pt"
+        with open(path, "wb") as file:
+            file.truncate(65 << 20)
+            file.seek(position)
+            file.write(b"x")
+        seen.add(fingerprint(path))
+    assert len(seen) == 2
 
 
 def test_a_psnr_out_of_reach_says_what_can_be_had(make, photo):

@@ -72,11 +72,14 @@ def test_a_picture_of_a_batch_does_not_depend_on_its_neighbours(stages, part, ne
     torch.testing.assert_close(both[-1].picture[1:], alone[-1].picture, atol=1e-4, rtol=0)
 
 
-def test_counts_never_fall_with_stages_and_stay_within_the_candidates(stages, part, network, target):
-    chain = run(stages, part, network, target, part("control").StageControl())
-    assert chain[0].chosen.all()
+def test_a_patch_gets_a_gaussian_exactly_where_it_is_not_good_enough_yet(stages, part, network, target):
+    control, grid = part("control").StageControl(5.0, None), part("patches").PatchGrid(45, 61, 7)
+    chain = run(stages, part, network, target, control)
     for stage in chain:
-        assert (stage.chosen.sum(1) <= stage.chosen.shape[1]).all()
+        error = (stage.before - target).square().mean(1, keepdim=True)
+        mse = grid.blocks(error).mean((1, 3))
+        assert torch.equal(stage.chosen, mse > 10**-0.5)
+    assert any(0 < stage.chosen.sum() < stage.chosen.numel() for stage in chain)
 
 
 def test_without_criteria_every_stage_takes_every_patch(stages, part, network, target):
@@ -100,12 +103,23 @@ def test_detached_stages_get_no_gradient_from_later_ones(stages, part, network, 
         assert reached is not detach
 
 
-def test_the_cap_of_256_per_tile_draws_all_gaussians_together(stages, part, network, target):
+def test_the_cap_of_256_per_tile_leaves_out_late_stages(stages, part):
+    """Patches of 2 pixels: 64 Gaussians and their neighbours in a tile of 16 x 16, so the fourth stage falls out."""
+    small = part("network.small")
+    torch.manual_seed(5)
+    net = small.SmallNetwork(small.SmallSettings(patch=2, width=8, blocks=1)).eval()
+    with torch.no_grad():
+        for head in net.heads:
+            head.output.bias[5:] = 0.2
+    target = torch.rand(1, 3, 48, 48)
     capped = stages.Drawing(compat=frozenset({"tiles_3sigma", "tile_cap_256"}))
-    few = run(stages, part, network, target, drawing=capped)
-    plain = run(stages, part, network, target, drawing=stages.Drawing(compat=frozenset({"tiles_3sigma"})))
-    # Four stages of 9 x 7 patches: no tile sees 256, so the cap changes nothing but the order of additions.
-    torch.testing.assert_close(few[-1].picture, plain[-1].picture, atol=1e-4, rtol=0)
+    plain = stages.Drawing(compat=frozenset({"tiles_3sigma"}))
+    few = run(stages, part, net, target, drawing=capped)
+    everything = run(stages, part, net, target, drawing=plain)
+    inner = (slice(None), slice(None), slice(16, 32), slice(16, 32))
+    assert (everything[3].picture - everything[2].picture)[inner].abs().max() > 0.1
+    assert torch.equal(few[3].picture[inner], few[2].picture[inner])
+    torch.testing.assert_close(few[0].picture, everything[0].picture, atol=1e-5, rtol=0)
 
 
 def test_a_shared_head_is_one_set_of_weights_told_apart_by_an_embedding(stages, part, target):

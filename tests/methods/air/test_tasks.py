@@ -188,6 +188,11 @@ def test_the_published_network_trains_through_the_same_tasks(folder, part, tiny_
 
 
 def test_a_batch_without_active_patches_is_no_error_and_teaches_nothing(folder):
+    pod = get_method("air").training_task({**TINY, "ssim_threshold": None}, "pod")
+    pod.begin(0)
+    loss, _ = pod.loss(torch.zeros(2, 3, 21, 21), 0)
+    loss.backward()
+    assert not any(bool(p.grad.any()) for p in pod.model.parameters() if p.grad is not None)
     task = get_method("air").training_task({**TINY, "ssim_threshold": None}, "quantise")
     black = torch.zeros(2, 3, 21, 21)
     loss, _ = task.loss(black, 0)
@@ -209,3 +214,32 @@ def test_what_cannot_be_trained_is_said(folder):
     (folder / "wrong.safetensors").write_bytes(b"no weights")
     with pytest.raises(TrainingError, match=r"init: .*wrong\.safetensors"):
         air.training_task(TINY, "finetune").initialise(folder / "wrong.safetensors")
+
+
+def test_ranges_are_taken_over_from_exports_and_checkpoints_and_estimated_where_there_are_none(folder, run, part):
+    run("quantise", "first", iterations=2, lr=1e-6)
+    base = part("model").load_small(folder / "first" / "export" / "air-small.safetensors").codec.base
+    for source in (folder / "first" / "export", folder / "first" / "checkpoints" / "step-000000002"):
+        run("refine", source.name, iterations=1, lr=1e-6, init=source)
+        later = part("model").load_small(folder / source.name / "export" / "air-small.safetensors").codec.base
+        assert later == base, source
+    run("finetune", "plain", iterations=1)
+    run("refine", "new", iterations=1, init=folder / "plain" / "export")
+    later = part("model").load_small(folder / "new" / "export" / "air-small.safetensors").codec.base
+    assert later not in (base, part("quantiser").PUBLISHED)
+
+
+def test_another_patch_size_starts_the_layers_anew_that_see_pixels(folder, run):
+    first = run("finetune", "first", iterations=2)
+    task = get_method("air").training_task({**TINY, "patch": 5}, "adapt")
+    notes = task.initialise(folder / "first" / "export")
+    assert [note for note in notes if "heads" in note] == [f"heads.{k}.input.weight starts anew" for k in range(4)]
+    kept = task.model.state_dict()
+    assert torch.equal(kept["network.heads.2.output.weight"], first["network.heads.2.output.weight"])
+    with pytest.raises(TrainingError, match=r"init: .* width 8, not 16; put that into the settings"):
+        get_method("air").training_task({**TINY, "width": 16}, "finetune").initialise(folder / "first" / "export")
+
+
+def test_ranges_that_the_published_network_does_not_have_are_refused():
+    with pytest.raises(MethodError, match="published network has adaptive ranges"):
+        get_method("air").training_task({"network": "official", "ranges": "global"}, "quantise")
