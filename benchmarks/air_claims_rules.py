@@ -20,7 +20,7 @@ from splatbench.record import Record
 COLLAPSE = 3.0
 #: Stage by stage counts as equal to all at once down to so many dB below; in the paper it is 0.04 dB below.
 EQUAL = 0.1
-#: Bits that 3.28 bit/pixel are for each Gaussian: DIV2K's pictures have 712 000 pixels in the mean, 14 528 patches of 7x7.
+#: Bits for each Gaussian at 3.28 bit/pixel: DIV2K has 712 000 pixels in the mean (14 528 patches of 7x7).
 PAPER_BITS = 3.28 * 712_000 / 46_001
 #: "About half a decibel" is read as at most this much, at no more than a tenth above those bits.
 LARGEST_DROP, MOST_BITS = 0.75, 1.1 * PAPER_BITS
