@@ -124,8 +124,8 @@ def records() -> list[Record]:
     def one(entry, family, psnr, seconds, n=16, lpips=0.1, method="air", slug="native", **config):
         settings = {"quantise": False, "psnr_threshold": 35.0, "ssim_threshold": 0.95} | config
         return Record(experiment="e", dataset="d", image="x", entry=entry, family=family, method=method,
-                      budget_slug=slug, height=14, width=14, n_actual=n, encode_seconds=seconds, config=settings, config_hash=entry,
-                      metrics={"psnr": psnr, "lpips_alex": lpips})  # fmt: skip
+                      budget_slug=slug, height=14, width=14, n_actual=n, encode_seconds=seconds, config=settings,
+                      config_hash=entry, metrics={"psnr": psnr, "lpips_alex": lpips})  # fmt: skip
 
     return [
         one("air_small", "AIR-small", 30.0, 0.4, n=12, lpips=0.2),
