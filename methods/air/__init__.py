@@ -5,6 +5,7 @@ Without weights of the authors it runs AIR-small, a small network of ours in the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from splatbench.budget import Budget
 from splatbench.gaussians import Gaussians2D
 from splatbench.method import Method, MethodError, WeightsMissing, build_dataclass
 from splatbench.render import render
-from splatbench.trace import Trace
+from splatbench.trace import Diverged, Trace
 
 from . import bitstream
 from .config import Config
@@ -67,6 +68,7 @@ class Air(Method):
         A time limit is looked at between stages, not in the search for a PSNR.
 
         Raises:
+            splatbench.trace.Diverged: the network gives NaN or infinity.
             MethodError: a budget that fixes the count, a picture that the network does not take, a PSNR out of reach.
         """
         self.check_image(image)
@@ -98,7 +100,10 @@ class Air(Method):
             if stage is None:
                 break
             chain.append(stage)
-            trace.step(len(chain), count, error=float((stage.picture - target).square().mean()))
+            error = float((stage.picture - target).square().mean())
+            if not math.isfinite(error):
+                raise Diverged(f"stage {len(chain)}: the network gives Gaussians that are NaN or infinite")
+            trace.log(len(chain), mse=error)  # not a step: nothing is fitted
         return chain
 
     def _reach(self, target: Tensor, wanted: float, trace: Trace) -> Encoding:

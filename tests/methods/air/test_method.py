@@ -12,7 +12,7 @@ from splatbench.budget import Budget
 from splatbench.codec import decode
 from splatbench.method import MethodError, WeightsMissing
 from splatbench.render import render
-from splatbench.trace import Trace
+from splatbench.trace import Diverged, Trace
 
 NATIVE = Budget(native=True)
 
@@ -282,3 +282,14 @@ def test_a_black_picture_may_need_no_gaussian(make, settings):
     decoded = decode(air.to_bytes(encoding))
     assert len(encoding) == len(decoded) == 0
     assert not render(decoded).any()
+
+
+def test_a_network_that_gives_nan_diverges_and_fits_no_steps(make, photo):
+    air = make()
+    trace = Trace()
+    air.encode(photo, NATIVE, trace)
+    assert trace.steps == 0 and [point[0] for point in trace.curve] == [1, 2, 3, 4]
+    with torch.no_grad():
+        air.loaded.network.heads[1].output.bias[6] = float("nan")
+    with pytest.raises(Diverged, match="stage 2.*NaN"):
+        air.encode(photo, NATIVE, Trace())
