@@ -286,6 +286,7 @@ def test_a_black_picture_may_need_no_gaussian(make, settings):
 
 def test_a_network_that_gives_nan_diverges_and_fits_no_steps(make, photo):
     air = make()
+    air.prepare()
     trace = Trace()
     air.encode(photo, NATIVE, trace)
     assert trace.steps == 0 and [point[0] for point in trace.curve] == [1, 2, 3, 4]
