@@ -20,7 +20,10 @@ FOLDER = Path(__file__).resolve().parent.parent / "results" / "published"
 _PLACE = re.compile(
     r"<!--(?P<metric>\w+) (?P<file>\w+) (?P<first>[^\s<>]+?)(?: (?P<how>-|over) (?P<second>[^\s<>]+?))?-->.*?<!--/-->"
 )
-_DIGITS = {"psnr": 2, "ms_ssim": 4, "ssim": 4, "lpips_alex": 3, "bpp": 3, "nominal_bpp": 3}
+_DIGITS = {"psnr": 2, "ms_ssim": 4, "ssim": 4, "lpips_alex": 3, "bpp": 3, "nominal_bpp": 3, "n_actual": 0,
+           "encode_seconds": 2}  # fmt: skip
+#: Those that are fields of a record, not metrics.
+_FIELDS = ("bpp", "nominal_bpp", "n_actual", "encode_seconds")
 
 
 class FigureError(ValueError):
@@ -33,15 +36,14 @@ def _records(file: str) -> list[Record]:
 
 
 def _values(file: str, metric: str, run: str) -> dict[tuple[str, str, int], float]:
-    """By data set, image and seed: a metric, or bpp, of the files of ENTRY@BUDGET or ENTRY:SNAPSHOT@BUDGET."""
+    """By data set, image and seed: a metric, or one of _FIELDS, of the files of ENTRY@BUDGET or ENTRY:SNAPSHOT@BUDGET."""
     name, _, budget = run.partition("@")
     entry, _, snapshot = name.partition(":")
     rows = [r for r in _records(file) if (r.entry, r.budget_slug, r.snapshot) == (entry, budget, snapshot or "final")]
     if failed := [f"{r.image} ({r.status})" for r in rows if r.status != "ok"]:
         raise FigureError(f"{file}.jsonl: a mean of {run} would leave out {', '.join(failed)}")
     values = {
-        (r.dataset, r.image, r.seed): getattr(r, metric) if metric.endswith("bpp") else r.metrics.get(metric)
-        for r in rows
+        (r.dataset, r.image, r.seed): getattr(r, metric) if metric in _FIELDS else r.metrics.get(metric) for r in rows
     }
     found = {key: value for key, value in values.items() if value is not None}
     if not found:

@@ -11,7 +11,7 @@ from splatbench.record import Record, write_records
 @pytest.fixture
 def records(tmp_path, monkeypatch):
     rows = [
-        Record(experiment="e", dataset="d", image=image, entry=entry, method="m", budget_slug="n9", bpp=2.0,
+        Record(experiment="e", dataset="d", image=image, entry=entry, method="m", budget_slug="n9", bpp=2.0, n_actual=9,
                metrics={"psnr": psnr})
         for entry, values in (("a", (30.0, 31.0, 35.0)), ("b", (29.0, 31.5, 33.0)))
         for image, psnr in zip(("x", "y", "z"), values, strict=True)
@@ -41,6 +41,7 @@ def test_means_and_differences(records):
         "<!--bpp some b@n9-->2.000<!--/-->"
     )
     assert figures.fill(filled) == filled
+    assert figures.fill("<!--n_actual some b@n9--><!--/-->") == "<!--n_actual some b@n9-->9<!--/-->"
     assert figures.fill("<!--psnr some a:7@n9--><!--/-->") == "<!--psnr some a:7@n9-->9.00<!--/-->"
 
 
