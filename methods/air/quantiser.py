@@ -80,8 +80,20 @@ class Base:
         if not len(channels) or not np.isfinite(channels).all():
             raise ValueError("quantiser: ranges are estimated from finite values of at least one Gaussian")
         low, high = np.percentile(channels, percentiles, axis=0)
-        step = np.maximum((high - low) / (2.0 ** np.array(bits) - 1), _SMALLEST_STEP)
-        return cls(tuple(np.log(np.expm1(step)).tolist()), tuple(low.tolist()), tuple(bits))
+        least = _SMALLEST_STEP * (2.0 ** np.array(bits) - 1)  # of a constant channel
+        return cls.spanning(low, np.maximum(high, low + least), bits)
+
+    @classmethod
+    def spanning(cls, low: Sequence[float], high: Sequence[float], bits: Sequence[int]) -> Base:
+        """Ranges from `low` to `high` of each channel.
+
+        Raises:
+            ValueError: a range that is empty or not finite, or bits out of range.
+        """
+        step = (np.array(high, float) - np.array(low, float)) / (2.0 ** np.array(bits) - 1)
+        if not (np.isfinite(step).all() and (step > 0).all()):
+            raise ValueError(f"quantiser: ranges must rise and be finite, got {list(low)} to {list(high)}")
+        return cls(tuple(np.log(np.expm1(step)).tolist()), tuple(float(x) for x in low), tuple(bits))
 
     def as_dict(self) -> dict[str, list[float]]:
         """As plain numbers."""

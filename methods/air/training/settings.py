@@ -9,6 +9,7 @@ from splatbench.gaussians import COMPAT_FLAGS
 
 from ..control import StageControl
 from ..network.small import SmallSettings
+from ..patches import RAW
 from ..stages import Drawing
 
 
@@ -48,6 +49,9 @@ class Settings:
     milestones: tuple[int, ...] = (0, 20_000, 40_000, 60_000)  # [P]; [C] in fact 0, 30, 50, 70 thousand
 
     ranges: Literal["adaptive", "global", "per_image"] = "adaptive"  # [P] Sec. 3.6
+    bits: tuple[int, ...] = (8, 8, 7, 7, 7, 8, 4, 4)  # dx, dy, s1, s2, angle, Y, Cr, Cb [P]; AIR-small only
+    spans: tuple[tuple[float, float], ...] | None = None  # lowest and highest value of these; null: percentiles of the
+    # first batch. AIR-small only; the published network's are constants of its code.
     penalty: float = 0.01  # gamma of the quantisation error [C]
 
     def __post_init__(self) -> None:
@@ -60,6 +64,10 @@ class Settings:
             raise ValueError(
                 f"AIR: the published network has adaptive ranges; `ranges: {self.ranges}` can be trained for AIR-small"
             )
+        if len(self.bits) != RAW or (self.spans is not None and len(self.spans) != RAW):
+            raise ValueError(f"AIR: bits and spans need {RAW} values, one per channel of the quantiser")
+        if self.network == "official" and (self.spans is not None or self.bits != Settings.bits):
+            raise ValueError("AIR: the published network has constants for bits and spans; leave them out")
         if self.milestones[0] != 0 or list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"AIR: milestones must start at 0 and rise, got {self.milestones}")
         if min(self.pod_steps) < 1 or self.pod_lr <= 0:

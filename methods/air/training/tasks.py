@@ -135,7 +135,7 @@ class QuantiseTask(RenderTask):
         if not self.based and chain:
             values = [self._values(chain, b) for b in range(len(batch))]
             together = Values(*(torch.cat(parts) for parts in zip(*values, strict=True)))
-            self.codec.rebase(_agreed(first_ranges(self.trainee, together)))
+            self.codec.rebase(_agreed(first_ranges(self.settings, together)))
             self.based = True
         total, log = self._of(chain, batch)
         pictures, penalty = self._quantised(chain, batch)

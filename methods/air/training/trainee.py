@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from ..model import SmallModel, load_small, save_small
 from ..network.airnet import QUANTISER, AirNet
 from ..network.checkpoint import CheckpointError, load_dinov3, read_checkpoint, save, transfer
 from ..network.small import SmallNetwork
+from ..patches import Values
 from ..quantiser import PUBLISHED, Base, Codec
 from ..stages import StageNetwork
 from .settings import Settings
@@ -55,7 +57,8 @@ class SmallTrainee:
     has_ranges = False
 
     def __init__(self, settings: Settings, quantised: bool) -> None:
-        self.module = SmallModel(settings.small(), PUBLISHED if quantised else None, settings.ranges)
+        start = replace(PUBLISHED, bits=settings.bits) if quantised else None
+        self.module = SmallModel(settings.small(), start, settings.ranges)
         self.network, self.codec = self.module.network, self.module.codec
         if self.codec is not None and settings.ranges == "adaptive":
             for group in self.codec.groups:  # no shift at first: random ones are wider than the range of a chroma
@@ -78,7 +81,7 @@ class SmallTrainee:
         notes = self._load_network(found.network, path)
         if self.codec is None:
             return notes
-        if found.codec is None or found.codec.kind != self.codec.kind:
+        if found.codec is None or (found.codec.kind, found.codec.base.bits) != (self.codec.kind, self.codec.base.bits):
             return [*notes, "the quantiser starts anew"]
         self.codec.rebase(found.codec.base)
         self.codec.load_state_dict(found.codec.state_dict())
@@ -139,9 +142,14 @@ def make_trainee(settings: Settings, quantised: bool) -> Trainee:
     return (SmallTrainee if settings.network == "small" else OfficialTrainee)(settings, quantised)
 
 
-def first_ranges(trainee: Trainee, values: Any) -> Base:
-    """Ranges to start quantising from: those of AIR are constants, AIR-small's are percentiles of its predictions."""
-    return Base.estimate(values) if isinstance(trainee, SmallTrainee) else PUBLISHED
+def first_ranges(settings: Settings, values: Values) -> Base:
+    """Ranges to start quantising from: constants for AIR; for AIR-small as the settings say, or percentiles of its
+    predictions."""
+    if settings.network == "official":
+        return PUBLISHED
+    if settings.spans is None:
+        return Base.estimate(values, bits=settings.bits)
+    return Base.spanning(*zip(*settings.spans, strict=True), settings.bits)
 
 
 def _weights(name: str) -> Path:

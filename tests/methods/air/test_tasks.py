@@ -243,3 +243,16 @@ def test_another_patch_size_starts_the_layers_anew_that_see_pixels(folder, run):
 def test_ranges_that_the_published_network_does_not_have_are_refused():
     with pytest.raises(MethodError, match="published network has adaptive ranges"):
         get_method("air").training_task({"network": "official", "ranges": "global"}, "quantise")
+
+
+def test_bits_and_spans_of_the_quantiser_may_be_given(folder, run, part):
+    spans = [[-4, 4], [-4, 4], [0.5, 6], [0.5, 6], [2, 4], [-0.5, 0.75], [-0.25, 0.25], [-0.25, 0.25]]
+    bits = [7, 7, 6, 6, 6, 8, 6, 6]
+    run("quantise", "out", iterations=1, lr=1e-7, bits=bits, spans=spans)
+    codec = part("model").load_small(folder / "out" / "export" / "air-small.safetensors").codec
+    assert codec.base.bits == tuple(bits)
+    steps = np.log1p(np.exp(codec.base.raw_scale))
+    np.testing.assert_allclose(codec.base.shift, [low for low, _ in spans])
+    np.testing.assert_allclose(codec.base.shift + steps * (2.0 ** np.array(bits) - 1), [high for _, high in spans])
+    with pytest.raises(MethodError, match="rise and be finite|one per channel"):
+        get_method("air").training_task({**TINY, "spans": spans[:3]}, "quantise")
