@@ -36,7 +36,7 @@ def _records(file: str) -> list[Record]:
 
 
 def _values(file: str, metric: str, run: str) -> dict[tuple[str, str, int], float]:
-    """By data set, image and seed: a metric, or one of _FIELDS, of the files of ENTRY@BUDGET or ENTRY:SNAPSHOT@BUDGET."""
+    """By data set, image and seed: a metric, or one of _FIELDS, of ENTRY@BUDGET or ENTRY:SNAPSHOT@BUDGET."""
     name, _, budget = run.partition("@")
     entry, _, snapshot = name.partition(":")
     rows = [r for r in _records(file) if (r.entry, r.budget_slug, r.snapshot) == (entry, budget, snapshot or "final")]
