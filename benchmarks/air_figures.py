@@ -99,19 +99,26 @@ def _panels(rows: int, columns: int, image: np.ndarray) -> tuple[Figure, Any]:
 
 
 def time_figure(records: Sequence[Record]) -> Figure:
-    """PSNR against encode time: a line per family, a point per budget; without other thresholds of Stage Control.
+    """PSNR against encode time: a line per family, a point per budget; without other thresholds of Stage Control. All
+    means are over the images that every point has.
 
     Raises:
-        ValueError: no record has both.
+        ValueError: no record has both, or no image is in all points.
     """
-    series: dict[str, list[Row]] = {}
-    for row in summarise(records):
-        whole = row.record.column != "control" and row.record.snapshot == "final"
-        if whole and not _thresholds(row.record) and {"psnr", "encode_seconds"} <= row.means.keys():
-            series.setdefault(row.label, []).append(row)
-    if not series:
+    measured = [r for r in records if r.column != "control" and r.snapshot == "final" and not _thresholds(r)]
+    measured = [r for r in measured if r.metrics.get("psnr") is not None and r.encode_seconds is not None]
+    if not measured:
         raise ValueError("no record has both PSNR and encode time")
-    figure, axes = _axes("encode time [s]", "PSNR [dB]")
+    points: dict[tuple[str, str], set[str]] = {}
+    for record in measured:
+        points.setdefault((record.entry, record.budget_slug), set()).add(record.image)
+    common = set.intersection(*points.values())
+    if not common:
+        raise ValueError("no image has been measured in every budget of every entry")
+    series: dict[str, list[Row]] = {}
+    for row in summarise(r for r in measured if r.image in common):
+        series.setdefault(row.label, []).append(row)
+    figure, axes = _axes("encode time [s]", f"PSNR [dB], {len(common)} images")
     for index, (label, rows) in enumerate(series.items()):
         rows.sort(key=lambda row: row.means["encode_seconds"])
         x, y = ([row.means[name] for row in rows] for name in ("encode_seconds", "psnr"))

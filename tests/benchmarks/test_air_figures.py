@@ -146,6 +146,12 @@ def test_time_and_utilisation(records):
     lines = _lines(air_figures.time_figure(records))
     assert set(lines) == {"AIR-small", "AIR-small (quantised)", "GaussianImage"}
     np.testing.assert_allclose(lines["GaussianImage"], [[0.4, 20], [4, 29]])
+    more = [r.model_copy(update={"image": "other", "metrics": {"psnr": 99.0}}) for r in records[:1]]
+    assert _lines(air_figures.time_figure([*records, *more])).keys() == lines.keys()
+    for name, points in _lines(air_figures.time_figure([*records, *more])).items():
+        np.testing.assert_allclose(points, lines[name])  # an image that only one point has counts nowhere
+    with pytest.raises(ValueError, match="no image has been measured in every budget"):
+        air_figures.time_figure([*records[1:], *more])
     lines = _lines(air_figures.utilisation_figure(records))
     assert set(lines) == {"PSNR and SSIM", "PSNR alone", "no criterion"}
     np.testing.assert_allclose(lines["PSNR alone"], [[0.5, 0.3], [0.625, 0.25]])
