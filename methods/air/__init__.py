@@ -85,7 +85,10 @@ class Air(Method):
         if budget.psnr is not None:
             return self._reach(target, budget.psnr, trace)
         chain = self._chain(target, trace)
-        self._snapshots(chain, target, trace)
+        for stage in range(len(chain) + 1, self.config.stages + 1):  # in which nothing was left to do
+            self._snapshot(f"stage{stage}", chain, target, trace)
+        if self.config.quantise:
+            self._snapshot("unquantised", chain, target, trace)
         encoding = self._encoding(chain, target)
         return self._quantised(encoding, chain, trace) if self.config.quantise else encoding
 
@@ -104,6 +107,7 @@ class Air(Method):
             if not math.isfinite(error):
                 raise Diverged(f"stage {len(chain)}: the network gives Gaussians that are NaN or infinite")
             trace.log(len(chain), mse=error)  # not a step: nothing is fitted
+            self._snapshot(f"stage{len(chain)}", chain, target, trace)
         return chain
 
     def _reach(self, target: Tensor, wanted: float, trace: Trace) -> Encoding:
@@ -128,16 +132,11 @@ class Air(Method):
                 return encoding
             goal += missing + _MARGIN
 
-    def _snapshots(self, chain: list[Stage], target: Tensor, trace: Trace) -> None:
-        """Of each stage, also of those in which nothing was left to do; and of all before the quantiser."""
-        names = {f"stage{n}": chain[:n] for n in range(1, self.config.stages + 1)}
-        if self.config.quantise:
-            names["unquantised"] = chain
-        for name, part in names.items():
-            if trace.wants(name):
-                with trace.paused():
-                    encoding = self._encoding(part, target)
-                trace.snapshot(name, encoding)
+    def _snapshot(self, name: str, chain: list[Stage], target: Tensor, trace: Trace) -> None:
+        if trace.wants(name):
+            with trace.paused():
+                encoding = self._encoding(chain, target)
+            trace.snapshot(name, encoding)
 
     def _encoding(self, chain: list[Stage], target: Tensor) -> Encoding:
         patch, drawing = self.loaded.network.patch, self.config.drawing()

@@ -79,6 +79,11 @@ def test_snapshots_are_the_first_stages_and_the_unquantised_set(make, photo):
     assert [len(taken[name].masks) for name in wanted] == [1, 2, 4, 4]
     assert torch.equal(taken["stage2"].masks, final.masks[:2])
     assert final.codes is not None and taken["unquantised"].codes is None
+    trace = Trace(snapshots=wanted, on_snapshot=lambda name, encoding: None)
+    trace.start()
+    air.encode(photo, NATIVE, trace)
+    at = [trace.snapshot_seconds[name] for name in wanted]
+    assert 0 < at[0] < at[1] < at[2]  # each when its stage was done
     assert len(taken["unquantised"]) == len(final)
 
 
