@@ -72,15 +72,17 @@ class Drawing:
             chosen: bool [B, n]; the others are not drawn and get no gradient.
             size: (H, W).
         """
+        each = centres.expand(len(chosen), *centres.shape[-2:])
+        drawn = [self.one(values.select(b).select(mask), each[b, mask], size) for b, mask in enumerate(chosen)]
+        return torch.stack(drawn)
+
+    def one(self, values: Values, centres: Tensor, size: tuple[int, int]) -> Tensor:
+        """[3, H, W] float32, not clamped, of one picture's values [n, ...] and centres [n, 2]."""
         at = means(values.offsets, centres, size, self.stretch)
-        drawn = []
-        for b, mask in enumerate(chosen):
-            one = values.select(b).select(mask)
-            covariance = covariance_from_scales(
-                one.scales, one.angles, double_offdiagonal_gradient=self.double_gradient
-            )
-            drawn.append(rasterize_sum(at[b, mask], covariance, one.colors.contiguous(), size, compat=self.compat))
-        return torch.stack(drawn).permute(0, 3, 1, 2)
+        covariance = covariance_from_scales(
+            values.scales, values.angles, double_offdiagonal_gradient=self.double_gradient
+        )
+        return rasterize_sum(at, covariance, values.colors.contiguous(), size, compat=self.compat).permute(2, 0, 1)
 
 
 @dataclass(frozen=True)

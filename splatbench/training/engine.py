@@ -188,25 +188,17 @@ def make_optimiser(groups: list[dict[str, Any]], config: TrainingConfig) -> torc
     Raises:
         TrainingError: Muon, and the task names no group of matrices.
     """
-    settings, fused = config.optimiser, config.precision != "16-mixed"
+    settings = config.optimiser
+    shared: dict[str, Any] = {
+        "betas": settings.betas,
+        "eps": settings.eps,
+        "weight_decay": settings.weight_decay,
+        "fused": config.precision != "16-mixed",
+    }
     if settings.name == "muon":
         try:
-            return MuonAdamW(
-                groups,
-                momentum=settings.momentum,
-                betas=settings.betas,
-                eps=settings.eps,
-                weight_decay=settings.weight_decay,
-                fused=fused,
-            )
+            return MuonAdamW(groups, momentum=settings.momentum, **shared)
         except ValueError as error:
             raise TrainingError(f"optimiser: {error}") from None
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.name]
-    return kind(
-        groups,
-        lr=settings.lr,
-        betas=settings.betas,
-        eps=settings.eps,
-        weight_decay=settings.weight_decay,
-        fused=fused,
-    )
+    return kind(groups, lr=settings.lr, **shared)

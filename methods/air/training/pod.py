@@ -12,7 +12,7 @@ from torch.nn import functional
 from splatbench.losses import Objective
 from splatbench.optim import Adam
 
-from ..patches import PatchGrid, Values, activate
+from ..patches import PatchGrid, activate
 from ..stages import Drawing, Stage
 
 #: The loss that the inner optimisation minimises (released code).
@@ -52,22 +52,17 @@ def refine(
     value = raw.detach().clone().requires_grad_(True)
     optimiser = Adam([{"params": [value], "lr": lr}])
     base = before.detach().permute(1, 2, 0)
-    everything = torch.ones(1, len(value) + (len(earlier[0]) if earlier else 0), dtype=torch.bool, device=raw.device)
     losses = []
     for _ in range(steps):
         vectors, at = (value, centres) if earlier is None else (
             torch.cat([earlier[0].detach(), value]), torch.cat([earlier[1], centres]))  # fmt: skip
-        drawn = drawing.picture(_batch(activate(vectors, patch)), at, everything, size)[0].permute(1, 2, 0)
+        drawn = drawing.one(activate(vectors, patch), at, size).permute(1, 2, 0)
         error = loss((drawn if earlier is not None else base + drawn).contiguous())
         optimiser.zero_grad()
         error.backward()
         optimiser.step()
         losses.append(float(error.detach()))
     return value.detach(), losses
-
-
-def _batch(values: Values) -> Values:
-    return Values(*(value[None] for value in values))
 
 
 def distillation(predicted: Tensor, refined: Tensor) -> Tensor:

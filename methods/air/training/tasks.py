@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from splatbench.fitting import psnr
 from splatbench.training.errors import TrainingError
 from splatbench.training.task import Task
 
 from ..patches import PatchGrid, Values, activate
+from ..quality import score
 from ..quantiser import Base
 from ..stages import Stage, run_stages
 from .pod import PodSettings, pod_loss
@@ -57,11 +57,11 @@ class AirTask(Task):
     def _scores(self, target: Tensor) -> tuple[dict[str, float], float]:
         chain = self.stages(target)
         scores: dict[str, float] = {}
-        error = target.square().mean()
+        picture = torch.zeros_like(target)
         for index in range(self.active):
             if index < len(chain):  # else nothing was left to do
-                error = (chain[index].picture.clamp(0, 1) - target).square().mean()
-            scores[f"psnr_{index + 1}"] = psnr(float(error))
+                picture = chain[index].picture
+            scores[f"psnr_{index + 1}"] = score(picture, target)
         patches = len(PatchGrid(int(target.shape[2]), int(target.shape[3]), self.settings.patch))
         return scores, sum(int(stage.chosen.sum()) for stage in chain) / patches
 
@@ -162,16 +162,14 @@ class QuantiseTask(RenderTask):
             ranges = self.codec.ranges(values, chain[last].prediction.summary[b])
             decoded, penalty = self.codec.straight_through(values, ranges, self.settings.penalty)
             at = torch.cat([centres[stage.chosen[b]] for stage in chain])
-            everything = torch.ones(1, len(at), dtype=torch.bool, device=batch.device)
-            one = Values(*(value[None] for value in decoded))
-            pictures.append(self.drawing.picture(one, at, everything, size)[0])
+            pictures.append(self.drawing.one(decoded, at, size))
             total = total + penalty / len(batch)
         return torch.stack(pictures), total
 
     def _scores(self, target: Tensor) -> tuple[dict[str, float], float]:
         scores, per_patch = super()._scores(target)
         picture, _ = self._quantised(self.stages(target), target)
-        scores["psnr_quantised"] = psnr(float((picture.clamp(0, 1) - target).square().mean()))
+        scores["psnr_quantised"] = score(picture, target)
         return scores, per_patch
 
     def begin(self, step: int) -> Sequence[nn.Parameter]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,16 +66,13 @@ def _bytes(method, encoding):
     return method(method.make_config({})).to_bytes(encoding)
 
 
-def test_kodak_as_the_card_says(method, file):
+def test_kodak_as_the_card_says(method, kodak):
     """The mean over three images; the card has all of them."""
-    root = os.environ.get("SPLATBENCH_DATA")
-    if not root or not (Path(root) / "kodak").is_dir():
-        pytest.skip("SPLATBENCH_DATA names no folder with Kodak's images")
     from splatbench.datasets import load_image
 
     scores = []
     for number in (3, 8, 20):
-        image = load_image(Path(root) / "kodak" / f"kodim{number:02d}.png").pixels
+        image = load_image(kodak / f"kodim{number:02d}.png").pixels
         encoding, data, _ = encode(method, image, max_gaussians=32_000)
         assert len(encoding) <= 32_000
         scores.append(score(data, image))
