@@ -15,14 +15,14 @@ LIBRARY = ROOT / "splatbench"
 
 #: A part may import parts of a lower level, and itself. Parts of one level do not know each other.
 LEVELS = [
-    {"files"},
+    {"files", "layers"},
     {"gaussians", "budget", "trace", "record"},
     {"render", "losses", "optim", "optim_gpu"},
     {"graph"},
     {"fitting"},
     {"codec"},
     {"method"},
-    {"metrics", "datasets", "devices", "provenance", "rate", "schema"},
+    {"metrics", "datasets", "devices", "provenance", "rate", "schema", "model_files"},
     {"experiment"},
     {"runner", "report", "training"},
     {"cli"},

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from splatbench.layers import Convolution, ResidualBlock
+
 from ..patches import RAW, PatchGrid
 from ..stages import Prediction
 
@@ -52,37 +54,6 @@ class SmallSettings:
                 raise ValueError(f"AIR-small: {name} must be at least 1, got {getattr(self, name)}")
 
 
-class Convolution(nn.Module):
-    """A convolution of k x k that keeps the size, whose weight is one matrix: [outputs, k * k * inputs]. Optimisers for
-    matrices see it as it acts on a patch; read by rows it is in the order that fast kernels want."""
-
-    def __init__(self, inputs: int, outputs: int, side: int) -> None:
-        super().__init__()
-        self.inputs, self.side = inputs, side
-        bound = (inputs * side * side) ** -0.5
-        self.weight = nn.Parameter(torch.empty(outputs, side * side * inputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
-
-    def forward(self, x: Tensor) -> Tensor:
-        kernel = self.weight.unflatten(1, (self.side, self.side, self.inputs)).permute(0, 3, 1, 2)
-        return functional.conv2d(x, kernel, self.bias, padding=self.side // 2)
-
-
-class _Block(nn.Module):
-    """x + conv(relu(conv(relu(x)))), the identity at first."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = Convolution(width, width, 3)
-        self.second = Convolution(width, width, 3)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        inner = self.first(functional.relu(x))
-        return x + self.second(functional.relu(inner))
-
-
 class _Head(nn.Module):
     """From the pixels of the patches to raw vectors and features, [B, 8, rows, columns] and [B, width, rows, columns].
 
@@ -94,7 +65,7 @@ class _Head(nn.Module):
         pixels = 3 * settings.patch**2
         carried = settings.width if settings.sees_features and (stage or settings.shared) else 0
         self.input = Convolution(pixels * (1 + settings.sees_target) + carried, settings.width, 1)
-        self.blocks = nn.Sequential(*(_Block(settings.width) for _ in range(settings.blocks)))
+        self.blocks = nn.Sequential(*(ResidualBlock(settings.width) for _ in range(settings.blocks)))
         self.output = nn.Conv2d(settings.width, RAW, 1)
         nn.init.normal_(self.output.weight, std=0.02)
         nn.init.zeros_(self.output.bias)  # type: ignore[arg-type]

@@ -1,0 +1,70 @@
+"""Files of weights that we trained: safetensors whose header describes the network that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from splatbench.method import MethodError
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def save_model(path: Path, kind: str, model: nn.Module, description: Mapping[str, str]) -> None:
+    """Writes the weights.
+
+    Args:
+        kind: what the file says it is, with a version: "splatbench air-small 1".
+        description: further lines of the header: all that `load_model` needs to build the network; data, recipe, seed.
+    """
+    tensors: dict[str, Tensor] = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(tensors, path, metadata={"format": kind, **description})
+
+
+def load_model(path: Path, kind: str, build: Callable[[Mapping[str, str]], Model]) -> Model:
+    """Reads what `save_model` wrote, strictly.
+
+    Args:
+        build: from the header to a network with any weights; KeyError and ValueError say that the header does not
+            describe one.
+
+    Returns:
+        The network in evaluation mode.
+
+    Raises:
+        MethodError: not such a file, damaged, or names, shapes or values do not fit what its header says.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header: dict[str, str] = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise MethodError(f"{path}: not a file of weights, or damaged: {error}") from None
+    if header.get("format") != kind:
+        raise MethodError(f"{path}: its header says {header.get('format')!r}, these weights say {kind!r}")
+    try:
+        model = build(header)
+    except (KeyError, ValueError) as error:
+        raise MethodError(f"{path}: the header does not describe a network: {error}") from None
+    if wrong := differences(model.state_dict(), tensors):
+        raise MethodError(f"{path}: the weights do not fit the network in the header: {'; '.join(wrong[:5])}")
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """What is wrong with weights, a sentence each: missing, not known, of another shape, not finite."""
+    missing = [f"{name} is missing" for name in expected if name not in found]
+    extra = [f"{name} is not known" for name in found if name not in expected]
+    shapes = [
+        f"{name} is {list(found[name].shape)} instead of {list(value.shape)}"
+        for name, value in expected.items()
+        if name in found and found[name].shape != value.shape
+    ]
+    broken = [f"{name} holds NaN or infinity" for name, value in found.items() if not bool(value.isfinite().all())]
+    return missing + extra + shapes + broken
