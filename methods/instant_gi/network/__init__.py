@@ -1,0 +1,1 @@
+"""The published network, its parts and its files; our small one."""
