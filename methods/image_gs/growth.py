@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from splatbench.fitting import draw_weighted
 from splatbench.gaussians import Gaussians2D
 from splatbench.render import iter_strips
 
 from .config import Config
 from .model import Parameters
-from .sampling import draw_weighted
 from .start import colors_at, place
 
 

@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from splatbench.fitting import straight_through
+from splatbench.fitting import published_gradient, straight_through
 from splatbench.gaussians import Gaussians2D
 from splatbench.render import TopkRule, covariance_from_scales
 
 from .config import UNQUANTISED, Config
-from .gradient import published_gradient, reciprocal
+from .gradient import reciprocal
 
 Parameters = dict[str, Tensor]
 #: What a file holds, by name; one quantiser each.

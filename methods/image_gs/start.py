@@ -8,14 +8,18 @@ from PIL import Image
 from scipy import ndimage
 
 from splatbench.datasets import load_image
+from splatbench.fitting import draw_uniform, draw_weighted, gradient_weights
+from splatbench.fitting.warm import axes
+from splatbench.gaussians import Gaussians2D
 from splatbench.method import MethodError
 
 from .config import Config
 from .model import Parameters
-from .sampling import draw_uniform, draw_weighted
 
 #: Pixels; the saliency map is smoothed by a Gaussian of this standard deviation [released code].
 _MAP_SIGMA = 20.0
+#: Pixels; thinner axes of a given start are widened to it, so that their inverse is finite. Ours.
+SMALLEST_SCALE = 1e-3
 
 
 def start(image: np.ndarray, n: int, config: Config, rng: np.random.Generator) -> Parameters:
@@ -38,6 +42,19 @@ def start(image: np.ndarray, n: int, config: Config, rng: np.random.Generator) -
     return place(pixels, colors, image.shape[:2], config)
 
 
+def raw_parameters(gaussians: Gaussians2D, config: Config) -> Parameters:
+    """The parameters that stand for Gaussians of the configured blend, on the CPU."""
+    height, width = gaussians.size
+    scales, angles = axes(gaussians)
+    scales = scales.clamp_min(SMALLEST_SCALE)
+    return {
+        "positions": gaussians.means / torch.tensor([width, height]),
+        "scales": scales.reciprocal() if config.inverse_scale else scales,
+        "angles": angles[:, None].clone(),
+        "colors": gaussians.colors.clone(),
+    }
+
+
 def start_pixels(image: np.ndarray, n: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Flat indices of the pixels that the first n Gaussians begin at, int64 [n].
 
@@ -53,16 +70,6 @@ def start_pixels(image: np.ndarray, n: int, config: Config, rng: np.random.Gener
     else:
         weights = gradient_weights(image, config.gradient_power)
     return np.concatenate([uniform, draw_weighted(weights, n - len(uniform), rng)])
-
-
-def gradient_weights(image: np.ndarray, power: float) -> np.ndarray:
-    """|gradient|^power of uint8 [H, W, C], float32 [H, W]: 3x3 Sobel filters, norm over channels and directions."""
-    squared = np.zeros(image.shape[:2], np.float32)
-    for channel in range(image.shape[2]):
-        values = image[..., channel].astype(np.float32) / np.float32(255)
-        for axis in (0, 1):
-            squared += np.square(ndimage.sobel(values, axis))
-    return squared if power == 2 else squared ** np.float32(power / 2)
 
 
 def saliency_weights(path: str, size: tuple[int, int]) -> np.ndarray:

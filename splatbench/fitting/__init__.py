@@ -4,7 +4,9 @@ gradients; and on a GPU one step, from raw parameters to their update, as a shor
 from splatbench.fitting.loss import PictureLoss
 from splatbench.fitting.parameters import Activation, Parametrisation
 from splatbench.fitting.progress import on_curve, psnr
+from splatbench.fitting.published import published_gradient
 from splatbench.fitting.quantise import straight_through
+from splatbench.fitting.sampling import draw_uniform, draw_weighted, gradient_weights
 from splatbench.fitting.step import FitStep
 
 __all__ = [
@@ -12,7 +14,11 @@ __all__ = [
     "FitStep",
     "Parametrisation",
     "PictureLoss",
+    "draw_uniform",
+    "draw_weighted",
+    "gradient_weights",
     "on_curve",
     "psnr",
+    "published_gradient",
     "straight_through",
 ]

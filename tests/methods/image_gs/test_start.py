@@ -1,53 +1,15 @@
-"""Where Gaussians begin: the draws, the weights, the first parameters."""
+"""Where Gaussians begin: the weights, the first parameters."""
 
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from splatbench.datasets import ImageError
+from splatbench.fitting import gradient_weights
 from splatbench.method import MethodError
-
-
-def test_draws_without_replacement_follow_the_weights_that_are_left(part):
-    """Pairs of 4 pixels: their probabilities against those of drawing one after the other, 40000 times."""
-    weights = np.array([0.5, 0.25, 0.2, 0.05])
-    rng, runs = np.random.default_rng(0), 40_000
-    seen = dict.fromkeys(itertools.combinations(range(4), 2), 0)
-    for _ in range(runs):
-        seen[tuple(part("sampling").draw_weighted(weights, 2, rng))] += 1
-    for (i, j), count in seen.items():
-        p = weights[i] * weights[j] / (1 - weights[i]) + weights[j] * weights[i] / (1 - weights[j])
-        assert count / runs == pytest.approx(p, abs=4 * np.sqrt(p * (1 - p) / runs))
-
-
-@given(st.lists(st.sampled_from([0.0, 1e-30, 1.0, 1e20]), min_size=1, max_size=40), st.data())
-def test_any_number_of_pixels_can_be_drawn(part, weights, data):
-    count = data.draw(st.integers(0, len(weights)))
-    drawn = part("sampling").draw_weighted(np.array(weights, np.float32), count, np.random.default_rng(1))
-    assert len(set(drawn.tolist())) == count
-    assert drawn.size == 0 or (drawn.min() >= 0 and drawn.max() < len(weights))
-
-
-def test_heavy_pixels_come_before_pixels_of_no_weight(part):
-    weights = np.zeros((20, 30), np.float32)
-    weights[3, 4] = weights[7, 2] = 1
-    drawn = part("sampling").draw_weighted(weights, 3, np.random.default_rng(2))
-    assert {3 * 30 + 4, 7 * 30 + 2} < set(drawn.tolist())
-
-
-@pytest.mark.parametrize("bad", [[1.0, np.nan], [1.0, np.inf], [1.0, -1.0]])
-def test_bad_weights_are_refused(part, bad):
-    with pytest.raises(ValueError, match="finite and not negative"):
-        part("sampling").draw_weighted(np.array(bad, np.float32), 1, np.random.default_rng(0))
-    with pytest.raises(ValueError, match="cannot draw 3 of 2"):
-        part("sampling").draw_weighted(np.ones(2, np.float32), 3, np.random.default_rng(0))
 
 
 def sobel(values):
@@ -61,9 +23,9 @@ def sobel(values):
 
 
 @pytest.mark.parametrize("power", [2.0, 1.0])
-def test_gradient_weights(part, crop, power):
+def test_gradient_weights(crop, power):
     expected = sum(sobel(crop[..., c] / 255.0) for c in range(3)) ** (power / 2)
-    got = part("start").gradient_weights(crop, power)
+    got = gradient_weights(crop, power)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -71,7 +33,7 @@ def test_start_is_three_tenths_uniform_and_the_rest_by_gradient(method, part, cr
     config = method.make_config({}).resolved()
     pixels = part("start").start_pixels(crop, 1000, config, np.random.default_rng(3))
     assert len(set(pixels[:300].tolist())) == 300 and len(set(pixels[300:].tolist())) == 700
-    weights = part("start").gradient_weights(crop, 2.0).reshape(-1)
+    weights = gradient_weights(crop, 2.0).reshape(-1)
     # Uniform pixels have the mean weight, those by gradient far more; duplicates between the two draws are allowed.
     assert weights[pixels[:300]].mean() < 1.6 * weights.mean() < 2 * weights.mean() < weights[pixels[300:]].mean()
 

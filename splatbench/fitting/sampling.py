@@ -1,8 +1,9 @@
-"""Drawing pixels without replacement."""
+"""Where Gaussians begin: pixels drawn without replacement, and weights to draw them by."""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 #: Share of the mean weight that every pixel has at least, so that any number of pixels can be drawn.
 _FLOOR = 1e-12
@@ -40,3 +41,13 @@ def draw_weighted(weights: np.ndarray, count: int, rng: np.random.Generator) -> 
 def draw_uniform(size: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """Distinct indices below `size`, int64 [count]."""
     return rng.choice(size, count, replace=False)
+
+
+def gradient_weights(image: np.ndarray, power: float) -> np.ndarray:
+    """|gradient|^power of uint8 [H, W, C], float32 [H, W]: 3x3 Sobel filters, norm over channels and directions."""
+    squared = np.zeros(image.shape[:2], np.float32)
+    for channel in range(image.shape[2]):
+        values = image[..., channel].astype(np.float32) / np.float32(255)
+        for axis in (0, 1):
+            squared += np.square(ndimage.sobel(values, axis))
+    return squared if power == 2 else squared ** np.float32(power / 2)
