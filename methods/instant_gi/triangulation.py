@@ -75,14 +75,12 @@ def with_border(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return _distinct(np.concatenate([points, *horizontal, *vertical]))
 
 
-def triangulate(points: np.ndarray, size: tuple[int, int], incremental: bool = True, trim: bool = False) -> Triangles:
+def triangulate(points: np.ndarray, size: tuple[int, int], trim: bool = False) -> Triangles:
     """Delaunay's triangulation of `with_border(points, size)`, and the triangles' ellipses.
 
     Args:
         points: [P, 2] (x, y) in pixels.
         size: (H, W).
-        incremental: Qhull's mode that the released code uses. It decides in which order the corners of a triangle come
-            and which way squares are cut, and networks see that.
         trim: leave out small and large triangles, as the released code's branch with a triangulation on the GPU does:
             see `trimmed`.
 
@@ -90,15 +88,10 @@ def triangulate(points: np.ndarray, size: tuple[int, int], incremental: bool = T
         MethodError: see `with_border`; or no triangle is left.
     """
     joined = with_border(points, size)
-    try:
-        mesh = Delaunay(joined, incremental=incremental)
-    except QhullError as error:
-        raise MethodError(
-            f"Instant-GI: {len(joined)} points have no triangulation: {str(error).strip()[:200]}"
-        ) from None
-    corners, neighbours = joined[mesh.simplices], mesh.neighbors.astype(np.int64)
-    if incremental:
-        mesh.close()
+    # Qhull's incremental mode is that of the released code; it decides in which order the corners of a triangle come
+    # and which way squares are cut, and networks see that. It takes no longer than the other.
+    simplices, neighbours = delaunay(joined, incremental=True)
+    corners = joined[simplices]
     own = np.arange(len(corners))[:, None]
     neighbours = np.where(neighbours < 0, own, neighbours)
     thick = np.abs(ellipse.cross(corners)) > 2 * _LEAST_AREA
@@ -113,6 +106,23 @@ def triangulate(points: np.ndarray, size: tuple[int, int], incremental: bool = T
     if not thick.all():
         notes.append(f"{int((~thick).sum())} triangles without area left out")
     return _triangles(corners, neighbours, "; ".join(notes))
+
+
+def delaunay(points: np.ndarray, incremental: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(corners [N, 3], numbers of points [P, 2]; triangles opposite to them [N, 3], -1 where there is none), by Qhull.
+
+    Raises:
+        MethodError: the points have no triangulation, because there are too few or they lie on a line.
+    """
+    try:
+        mesh = Delaunay(points, incremental=incremental)
+    except QhullError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise MethodError(f"Instant-GI: {len(points)} points have no triangulation: {reason}") from None
+    triangles = mesh.simplices.astype(np.int64), mesh.neighbors.astype(np.int64)
+    if incremental:
+        mesh.close()
+    return triangles
 
 
 def trimmed(corners: np.ndarray, neighbours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
