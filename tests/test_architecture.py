@@ -22,7 +22,7 @@ LEVELS = [
     {"fitting"},
     {"codec"},
     {"method"},
-    {"metrics", "datasets", "devices", "provenance", "rate", "schema", "model_files"},
+    {"metrics", "datasets", "devices", "provenance", "rate", "schema", "model_files", "checkpoints"},
     {"experiment"},
     {"runner", "report", "training"},
     {"cli"},

@@ -7,20 +7,18 @@ fit.
 from __future__ import annotations
 
 import json
-import pickle
 import re
 import warnings
-import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from splatbench import checkpoints
+from splatbench.checkpoints import Checkpoint, CheckpointError, first_names, fitting
 from splatbench.files import sha256_file
 
 from ..quantiser import Codec
@@ -28,26 +26,6 @@ from .airnet import QUANTISER, AirNet
 from .head import HeadShape
 
 _PATCH_KERNEL = "patch_embedding.patchify.conv.weight"
-_SHOWN = 4  # names that an error lists of each kind
-
-
-class CheckpointError(ValueError):
-    """A file of weights that cannot be used: which one, what is wrong with it, and what to do."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Content of a file.
-
-    Attributes:
-        state: tensors by name.
-        model_config: the settings saved with them, as they are.
-        epoch: after which they were saved, or None.
-    """
-
-    state: dict[str, Tensor]
-    model_config: dict[str, Any] = field(default_factory=dict)
-    epoch: int | None = None
 
 
 class Transfer(NamedTuple):
@@ -74,13 +52,14 @@ def load_official(path: str | Path, shape: HeadShape | None = None) -> AirNet:
     path = Path(path)
     checkpoint = read_checkpoint(path)
     layout = _layout(checkpoint.state, path)
-    for sentence in _disagreements(checkpoint.model_config, layout):
+    settings = checkpoint.notes.get("model_config")
+    for sentence in _disagreements(settings if isinstance(settings, Mapping) else {}, layout):
         warnings.warn(f"{path}: {sentence}; the weights decide", RuntimeWarning, stacklevel=2)
     with torch.device("meta"):  # no memory until the tensors of the file take their places
         net = AirNet(**layout, shape=shape)
     if net.codec is not None:
         net.feed_forward_gaussian_codec = Codec(net.shape.encoder.width)  # it has constants that no file holds
-    state = _fitting(checkpoint.state, net.state_dict(), str(path))
+    state = fitting(checkpoint.state, net.state_dict(), str(path))
     if net.codec is not None:
         _check_levels(state, net.codec, path)
     net.load_state_dict(state, assign=True)
@@ -99,7 +78,7 @@ def load_dinov3(path: str | Path, net: AirNet) -> None:
     if any(name.startswith("gaussian_heads.") for name in state):
         raise CheckpointError(f"{path}: this is a checkpoint of AIR, whose encoders are inside; use it as such")
     backbones = [head.encoder.backbone for head in net.gaussian_heads]
-    state = _fitting(state, backbones[0].state_dict(), f"{path} (DINOv3 ViT-B/16 with the names of its own release)")
+    state = fitting(state, backbones[0].state_dict(), f"{path} (DINOv3 ViT-B/16 with the names of its own release)")
     for backbone in backbones:
         backbone.load_state_dict(state)
 
@@ -123,7 +102,7 @@ def transfer(source: Mapping[str, Tensor], net: AirNet) -> Transfer:
     ]
     kept = [name for name in own if name not in set(reinitialised)]
     others = {name: value for name, value in source.items() if name not in set(reinitialised)}
-    net.load_state_dict(_fitting(others, {name: own[name] for name in kept}, "the source of the weights"), strict=False)
+    net.load_state_dict(fitting(others, {name: own[name] for name in kept}, "the source of the weights"), strict=False)
     return Transfer(kept, reinitialised)
 
 
@@ -152,61 +131,10 @@ def save(net: AirNet, path: str | Path, epoch: int = 0, model_config: Mapping[st
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Tensors and settings of a file written by torch.save or of a .safetensors.
-
-    Raises:
-        CheckpointError: missing, damaged, holding other objects than tensors and plain values, or without weights.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file; download the weights, or correct the path")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: damaged, or holds objects beyond tensors and plain values, which are not loaded: "
-            f"{_first_line(error)}. Download it again"
-        ) from error
-    except Exception as error:  # a damaged file makes the reader fail in any way
-        raise CheckpointError(f"{path}: damaged or incomplete: {_first_line(error)}. Download it again") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: expected a dictionary of weights, found {type(content).__name__}")
-    if isinstance(content.get("model"), Mapping):
-        config, epoch = content.get("model_config"), content.get("epoch")
-        state = dict(content["model"])
-    else:
-        config, epoch, state = None, None, content
-    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
-    if len(tensors) < len(state) or not tensors:
-        raise CheckpointError(_no_weights(path, state))
-    return Checkpoint(
-        tensors, dict(config) if isinstance(config, Mapping) else {}, epoch if isinstance(epoch, int) else None
+    """See `splatbench.checkpoints.read_checkpoint`."""
+    return checkpoints.read_checkpoint(
+        path, "The released training writes `latest.pt` without any: use the numbered file beside it"
     )
-
-
-def _read_safetensors(path: Path) -> Checkpoint:
-    try:
-        with safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            notes = file.metadata() or {}
-        config, epoch = json.loads(notes.get("model_config", "{}")), notes.get("epoch")
-        return Checkpoint(state, config, int(epoch) if epoch is not None else None)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: no readable .safetensors: {_first_line(error)}. Download it again") from error
-
-
-def _no_weights(path: Path, content: Mapping[Any, Any]) -> str:
-    found = ", ".join(map(str, list(content)[:_SHOWN])) or "nothing"
-    return (
-        f"{path}: holds no weights but {found}. The released training writes `latest.pt` without any: use the numbered "
-        "file beside it"
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(". ")
 
 
 def _layout(state: Mapping[str, Tensor], where: Path) -> dict[str, Any]:
@@ -216,47 +144,11 @@ def _layout(state: Mapping[str, Tensor], where: Path) -> dict[str, Any]:
     if not indices or kernel is None:
         dinov3 = "blocks.0.attn.qkv.weight" in state
         what = "these are weights of a DINOv3 encoder, which training starts from" if dinov3 else "no network of AIR"
-        raise CheckpointError(f"{where}: {what}; its first names are {', '.join(list(state)[:_SHOWN])}")
+        raise CheckpointError(f"{where}: {what}; its first names are {first_names(state)}")
     if kernel.ndim != 4 or kernel.shape[2] != kernel.shape[3]:
         raise CheckpointError(f"{where}: {_PATCH_KERNEL} has shape {list(kernel.shape)}, no square patches")
     quantise = any(name.startswith(QUANTISER) for name in state)
     return {"patch": int(kernel.shape[2]), "heads": max(indices) + 1, "quantise": quantise}
-
-
-def _fitting(state: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """`state` in the number types of `own`, after it was checked against it."""
-    missing = [name for name in own if name not in state]
-    unexpected = [name for name in state if name not in own]
-    both = [name for name in own if name in state]
-    shapes = [
-        f"{name} {list(state[name].shape)} instead of {list(own[name].shape)}"
-        for name in both
-        if state[name].shape != own[name].shape
-    ]
-    kinds = [
-        f"{name} {state[name].dtype} instead of {own[name].dtype}"
-        for name in both
-        if state[name].is_floating_point() != own[name].is_floating_point()
-    ]
-    problems = [
-        f"{len(found)} {what}: {', '.join(found[:_SHOWN])}{' ...' if len(found) > _SHOWN else ''}"
-        for what, found in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of another shape", shapes),
-            ("of another type", kinds),
-        )
-        if found
-    ]
-    if problems:
-        raise CheckpointError(f"{where}: does not fit the network of {len(own)} entries. {'; '.join(problems)}")
-    bad = [name for name in both if state[name].is_floating_point() and not state[name].isfinite().all()]
-    if bad:
-        raise CheckpointError(
-            f"{where}: {len(bad)} entries hold NaN or infinity, first {', '.join(bad[:_SHOWN])}: the training that "
-            "wrote it diverged, or the file is damaged; use an earlier one"
-        )
-    return {name: state[name].to(own[name].dtype) for name in both}
 
 
 def _check_levels(state: Mapping[str, Tensor], codec: Codec, where: Path) -> None:
