@@ -23,7 +23,7 @@ LEVELS = [
     {"codec"},
     {"method"},
     {"metrics", "datasets", "devices", "provenance", "rate", "schema", "model_files", "checkpoints"},
-    {"experiment"},
+    {"experiment", "weight_files"},
     {"runner", "report", "training"},
     {"cli"},
 ]
