@@ -69,8 +69,8 @@ def leaf_centres(image: np.ndarray) -> np.ndarray:
     """Centres of the quadtree's leaves that lie in the picture, those of larger leaves first.
 
     The tree is that of the square of the longer side, black where there is no picture, after a Gaussian blur of radius
-    1 (Pillow's). A node whose shorter side is at most 4 pixels, or that is uniform, is a leaf; halves of others that are
-    uniform become leaves too. Uniform: the largest standard deviation among the channels is under a line in the longer
+    1 (Pillow's). A node whose shorter side is at most 4 pixels, or that is uniform, is a leaf; uniform halves of others
+    are leaves too. Uniform: the largest standard deviation among the channels is under a line in the longer
     side. Sums of bytes are integers, so deviations are exact but for the last rounding.
 
     Args:
