@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from splatbench.checkpoints import CheckpointError, first_names, fitting, read_c
 
 from .official import OfficialNet
 
-_STAGE = re.compile(r"feature_net\.convnext_encoder\.stages\.(\d+)\.(\d+)\.gamma")
+_STAGE = re.compile(r"feature_net\.convnext_encoder\.stages\.(\d+)\.\d+\.gamma")
 
 
 def load_official(path: str | Path, block: int = 3, batch_statistics: bool = True) -> OfficialNet:
@@ -46,20 +47,15 @@ def _check_block(path: Path, block: int) -> None:
     named = re.search(r"_ks_(\d+)", path.stem)
     if named and int(named[1]) != block:
         raise CheckpointError(
-            f"{path}: by its name these weights were trained for blocks of {named[1]} pixels, the settings say {block}; "
-            f"set `block: {named[1]}`, or take the other file"
+            f"{path}: by its name these weights were trained for blocks of {named[1]} pixels, the settings say "
+            f"{block}; set `block: {named[1]}`, or take the other file"
         )
 
 
 def _layout(state: Mapping[str, Tensor], where: Path) -> dict[str, Any]:
     """Widths and depths of the encoder, as arguments of OfficialNet."""
-    widths: dict[int, int] = {}
-    depths: dict[int, int] = {}
-    for name, value in state.items():
-        if found := _STAGE.fullmatch(name):
-            stage, number = int(found[1]), int(found[2])
-            widths[stage] = value.numel()
-            depths[stage] = max(depths.get(stage, 0), number + 1)
+    found = [(int(match[1]), value.numel()) for name, value in state.items() if (match := _STAGE.fullmatch(name))]
+    widths, depths = dict(found), Counter(stage for stage, _ in found)
     stages = range(len(widths))
     if not widths or set(widths) != set(stages) or min(widths.values()) < 2 or widths[0] % 2:
         raise CheckpointError(f"{where}: no network of Instant-GI; its first names are {first_names(state)}")
