@@ -96,7 +96,7 @@ class Network(Protocol):
         """[B, 3, H, W] float32 in [0, 1] -> the feature map [B, 64, h, w]; h x w need not be H x W."""
 
     def density(self, features: Tensor, size: tuple[int, int]) -> Tensor:
-        """[B, ceil(H / k), ceil(W / k)] in (0, 1): the largest position probability of each block."""
+        """[ceil(H / k), ceil(W / k)] in (0, 1), of one picture: the largest position probability of each block."""
 
     def sample(self, features: Tensor, points: Tensor, size: tuple[int, int]) -> Tensor:
         """Features [1, 64, h, w] at points [..., 2] in pixels (corner coordinates) -> [..., 64] float32."""
@@ -217,7 +217,7 @@ def predict(network: Network, image: Tensor, density_scale: float = 1.0, trace: 
     size = (int(image.shape[2]), int(image.shape[3]))
     with _stage(trace, "network"):
         features = network.features(image)
-        density = network.density(features, size)[0]
+        density = network.density(features, size)
     with _stage(trace, "dithering"):
         chosen = dither((density.detach() * density_scale).clamp(max=1).float().cpu().numpy())
         points = points_of(chosen, network.block, size)

@@ -90,7 +90,7 @@ class OfficialNet(Heads):
 
     def density(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """See `Network.density`; blocks at the right and lower border have the pixels that there are."""
-        return functional.max_pool2d(self.probability(features), self.block, ceil_mode=True)
+        return functional.max_pool2d(self.probability(features), self.block, ceil_mode=True)[0]
 
     def sample(self, features: Tensor, points: Tensor, size: tuple[int, int]) -> Tensor:
         """See `Network.sample`: bilinear; outside the picture there is 0."""
