@@ -1,4 +1,5 @@
-"""Checkpoints of released networks: read safely, and compared by name and shape before anything is loaded.
+"""Checkpoints of released networks: read safely, compared by name and shape before
+anything is loaded, and written in the same layout.
 
 Nothing is unpickled but tensors and plain values, and everything has to fit.
 """
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from splatbench.method import MethodError
 
@@ -87,6 +89,27 @@ def read_checkpoint(path: str | Path, advice: str = "") -> Checkpoint:
         found = first_names(state) or "nothing"
         raise CheckpointError(f"{path}: holds no weights but {found}. {advice}".rstrip())
     return Checkpoint(tensors, notes)
+
+
+def write_checkpoint(path: str | Path, module: nn.Module, notes: Mapping[str, Any]) -> None:
+    """Writes what `read_checkpoint` reads, whole or not at all.
+
+    Args:
+        path: ending in .safetensors for that format, else as torch.save writes.
+        module: whose weights and buffers are saved, under "model".
+        notes: plain values.
+    """
+    path = Path(path)
+    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        if path.suffix == ".safetensors":
+            save_file(state, aside, {name: json.dumps(value) for name, value in notes.items()})
+        else:
+            torch.save({"model": state, **notes}, aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def fitting(state: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:

@@ -6,7 +6,6 @@ fit.
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from splatbench import checkpoints
@@ -116,18 +114,8 @@ def save(net: AirNet, path: str | Path, epoch: int = 0, model_config: Mapping[st
         model_config: plain values; by default number of heads, quantiser and patch size. The released loader builds its
             network from this block: pass on that of the file that training started from.
     """
-    path = Path(path)
     config = dict(model_config) if model_config is not None else _config(net)
-    state = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        if path.suffix == ".safetensors":
-            save_file(state, aside, {"model_config": json.dumps(config), "epoch": str(epoch)})
-        else:
-            torch.save({"model_config": config, "model": state, "epoch": epoch}, aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    checkpoints.write_checkpoint(path, net, {"model_config": config, "epoch": epoch})
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""The authors' checkpoints; everything is strict."""
+"""Checkpoints with the names of the released ones, in and out; everything is strict."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from splatbench.checkpoints import CheckpointError, first_names, fitting, read_checkpoint
+from splatbench.checkpoints import CheckpointError, first_names, fitting, read_checkpoint, write_checkpoint
 
 from .official import OfficialNet
 
@@ -41,6 +41,17 @@ def load_official(path: str | Path, block: int = 3, batch_statistics: bool = Tru
         net = OfficialNet(**layout, block=block, batch_statistics=batch_statistics)
     net.load_state_dict(fitting(state, net.state_dict(), str(path)), assign=True)
     return net.eval()
+
+
+def save_official(path: str | Path, net: OfficialNet, epoch: int = 0) -> None:
+    """Writes a checkpoint in the layout of the released ones, whole or not at all.
+
+    Args:
+        path: ending in .safetensors for that format, else as torch.save writes.
+        net: what to save. Its block is not in the file: give the name the ending `_ks_<block>`, which loading checks.
+        epoch: after which.
+    """
+    write_checkpoint(path, net, {"epoch": epoch})
 
 
 def _check_block(path: Path, block: int) -> None:
