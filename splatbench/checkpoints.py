@@ -1,5 +1,4 @@
-"""Checkpoints of released networks: read safely, compared by name and shape before
-anything is loaded, and written in the same layout.
+"""Checkpoints of released networks: read safely, compared by name and shape, and written in the same layout.
 
 Nothing is unpickled but tensors and plain values, and everything has to fit.
 """

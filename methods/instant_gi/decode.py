@@ -205,24 +205,25 @@ def decode(network: Network, features: Tensor, image: Tensor, triangles: Triangl
     return Predicted(positions, torch.cat(scales), torch.cat(turns), torch.cat(colors))
 
 
-def predict(network: Network, image: Tensor, density_scale: float = 1.0, trace: Trace | None = None) -> Predicted:
+def predict(network: Network, image: Tensor, trace: Trace | None = None) -> Predicted:
     """The Gaussians of a picture: as many as there are triangles between the points that the network asks for.
 
     Args:
         network: on the device of the picture.
         image: [1, 3, H, W] float32 in [0, 1].
-        density_scale: by which the position probability is multiplied (ours; 1 is the published method).
-        trace: gets the times of the stages network, dithering, triangulation and decoding.
+        trace: gets the times of the stages network, dithering, triangulation and decoding, and notes.
     """
     size = (int(image.shape[2]), int(image.shape[3]))
     with _stage(trace, "network"):
         features = network.features(image)
         density = network.density(features, size)
     with _stage(trace, "dithering"):
-        chosen = dither((density.detach() * density_scale).clamp(max=1).float().cpu().numpy())
-        points = points_of(chosen, network.block, size)
+        cells = dither(density.detach().float().cpu().numpy())
+        points = points_of(cells, network.block, size)
     with _stage(trace, "triangulation"):
         triangles = triangulate(points, size)
+    if trace is not None and triangles.note:
+        trace.note(triangles.note)
     with _stage(trace, "decoding"):
         return decode(network, features, image, triangles)
 
