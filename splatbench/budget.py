@@ -25,6 +25,8 @@ class Budget:
         quality: quality setting of an image codec (controls only).
         psnr: dB to reach with as few Gaussians as the method can.
         matched_to: id of the experiment entry whose per-image counts are the targets.
+        warm: begin from the Gaussians of the entry in `matched_to`, not from the method's own start; the time that they
+            took counts.
         native: the method chooses; the count that came out is recorded.
         iterations: at most this many fitting steps (None: the method's own default). The steps of a refinement with
             quantised attributes, a setting of the method, come after them.
@@ -40,6 +42,7 @@ class Budget:
     quality: int | None = None
     psnr: float | None = None
     matched_to: str | None = None
+    warm: bool = False
     native: bool = False
     iterations: int | None = None
     seconds: float | None = None
@@ -48,6 +51,8 @@ class Budget:
         given = self._given()
         if len(given) != 1:
             raise ValueError(f"a budget needs exactly one of {', '.join(self.targets())}; got {given or 'none'}")
+        if self.warm and self.matched_to is None:
+            raise ValueError("budget: warm begins from the Gaussians of another entry: name it in matched_to")
         for name in ("gaussians", "compression_ratio", "bpp", "psnr", "iterations", "seconds"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
@@ -86,7 +91,8 @@ class Budget:
 
     @property
     def slug(self) -> str:
-        """A short name for paths and tables, one per budget: n28000, cr50, bpp0.5, q75, psnr32, match-air, native."""
+        """A short name for paths and tables, one per budget: n28000, cr50, bpp0.5, q75, psnr32, match-air,
+        match-air-warm, native."""
         if self.gaussians is not None:
             text = f"n{self.gaussians}"
         elif self.compression_ratio is not None:
@@ -99,6 +105,7 @@ class Budget:
             text = f"psnr{self.psnr:g}"
         else:
             text = f"match-{self.matched_to}" if self.matched_to else "native"
+        text += "-warm" if self.warm else ""
         text += f"-i{self.iterations}" if self.iterations is not None else ""
         return text + (f"-t{self.seconds:g}" if self.seconds is not None else "")
 

@@ -99,6 +99,8 @@ class Entry(Strict):
                 raise ValueError(
                     f"method {self.method!r} cannot meet a budget of kind {budget.target!r} (it takes: {takes})"
                 )
+            if budget.warm and not method.warm:
+                raise ValueError(f"method {self.method!r} cannot begin from another entry's Gaussians (warm)")
         slugs = [budget.slug for budget in self.budgets]
         if twice := repeated(slugs):
             raise ValueError(f"budget {twice} is listed twice")

@@ -50,6 +50,7 @@ class Method(abc.ABC):
     control: ClassVar[bool] = False  # a control (identity, JPEG, random ...) rather than a contender
     channels: ClassVar[range] = range(3, 4)  # of the pictures that `encode` takes; more than RGB: texture stacks
     budgets: ClassVar[tuple[str, ...]] = ("gaussians", "compression_ratio", "matched_to")  # targets it can meet
+    warm: ClassVar[bool] = False  # whether it has `encode_from`
     Config: ClassVar[type]  # a frozen dataclass; every default carries its source in a comment
     version: ClassVar[int] = 1  # raise it when a change of the code changes results: they are then made again
     name: ClassVar[str] = ""  # the folder's name, set by discovery
@@ -72,6 +73,19 @@ class Method(abc.ABC):
 
         Same image, budget, config and seed give the same encoding on the same device.
         """
+
+    def encode_from(self, start: Gaussians2D, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1) -> Any:
+        """As `encode`, but from the given Gaussians, not from the method's own start; none are added.
+
+        Args:
+            start: Gaussians of any blend for this picture; splatbench.fitting.warm converts them.
+            budget: counts `len(start)` Gaussians.
+
+        Raises:
+            MethodError: the method has no way to begin from Gaussians.
+            ValueError: the start does not fit the image or the budget.
+        """
+        raise MethodError(f"{self.title} cannot begin from the Gaussians of another entry")
 
     @abc.abstractmethod
     def to_bytes(self, encoding: Any) -> bytes:

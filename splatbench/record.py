@@ -34,6 +34,16 @@ class Provenance(BaseModel):
     time: str = ""  # UTC, ISO 8601
 
 
+class WarmStart(BaseModel):
+    """The file whose Gaussians an encoding began from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    entry: str
+    file_sha256: str
+    seconds: float  # that it took; they are part of the encode time
+
+
 class Record(BaseModel):
     """One measurement, or one failure. Rates in bits per pixel, times in seconds, memory in MiB."""
 
@@ -59,6 +69,7 @@ class Record(BaseModel):
     budget: dict[str, Any] = Field(default_factory=dict)
     budget_slug: str = ""
     matched_to: str | None = None
+    start: WarmStart | None = None  # None: the method's own
     n_target: int | None = None
     n_actual: int | None = None
     seed: int = 1

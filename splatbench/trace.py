@@ -22,6 +22,7 @@ class Trace:
         on_step: called with (i, n, values) at most every `interval` seconds, for progress display.
         synchronize: called before the clock is read (a GPU's synchronise; nothing on the CPU).
         seconds: wall-time limit; `out_of_time` tells the method to stop with what it has.
+        elapsed: seconds that the clock begins with: what a warm start has taken.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Trace:
         synchronize: Callable[[], None] = lambda: None,
         seconds: float | None = None,
         interval: float = 1.0,
+        elapsed: float = 0.0,
     ) -> None:
         self.wanted = frozenset(str(name) for name in snapshots)
         self.stages: dict[str, float] = {}
@@ -41,7 +43,7 @@ class Trace:
         self.steps = 0
         self._on_snapshot, self._on_step = on_snapshot, on_step
         self._synchronize, self._limit, self._interval = synchronize, seconds, interval
-        self._elapsed, self._since = 0.0, None  # type: tuple[float, float | None]
+        self._elapsed, self._since = elapsed, None  # type: tuple[float, float | None]
         self._last_report = 0.0
 
     # -- the clock --------------------------------------------------------------------------------------------------

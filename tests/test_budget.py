@@ -55,12 +55,22 @@ def test_slugs_are_unique_and_safe_in_paths():
         Budget(quality=75),
         Budget(native=True),
         Budget(matched_to="air"),
+        Budget(matched_to="air", warm=True),
+        Budget(matched_to="air", warm=True, iterations=100),
     ]
     slugs = [b.slug for b in budgets]
     assert len(set(slugs)) == len(slugs)
     assert not any(set("/ \\@:") & set(s) for s in slugs)
     assert slugs[1] == "n28000-i800"
-    assert Budget(**budgets[1].as_dict()) == budgets[1]
+    assert slugs[-1] == "match-air-warm-i100"
+    for budget in budgets:
+        assert Budget(**budget.as_dict()) == budget
+
+
+def test_warm_needs_an_entry_to_begin_from():
+    with pytest.raises(ValueError, match="name it in matched_to"):
+        Budget(gaussians=5, warm=True)
+    assert "warm" not in Budget(matched_to="air").as_dict()
 
 
 def test_counts_that_the_budget_does_not_fix():

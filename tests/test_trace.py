@@ -106,3 +106,15 @@ def test_what_is_adopted_adds_up():
         trace.adopt(branch)
     assert trace.steps == 5 and trace.notes == ["before", "fitted", "fitted"]
     assert trace.stages["fit"] == pytest.approx(0.06, abs=0.02)
+
+
+def test_a_clock_that_begins_with_what_a_start_has_taken():
+    trace = Trace(elapsed=2.0, seconds=2.05)
+    assert trace.seconds == 2.0 and not trace.out_of_time()
+    trace.start()
+    trace.log(1, psnr=20.0)
+    with trace.stage("fit"):
+        time.sleep(0.1)
+    trace.stop()
+    assert trace.out_of_time() and 2.1 <= trace.seconds < 2.2
+    assert 2.0 <= trace.curve[0][1] < 2.05 and 0.1 <= trace.stages["fit"] < 0.2

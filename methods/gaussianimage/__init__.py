@@ -11,6 +11,7 @@ from torch import Tensor
 
 from splatbench.budget import Budget
 from splatbench.codec import spatial_order
+from splatbench.fitting.warm import check_start, converted, moved_inside
 from splatbench.gaussians import Gaussians2D
 from splatbench.method import Method
 from splatbench.rate import Profile, encode_at_rate
@@ -52,6 +53,7 @@ class GaussianImage(Method):
     devices = ("cpu",)
     on_request = ("cuda",)
     budgets = ("gaussians", "compression_ratio", "bpp", "matched_to")
+    warm = True
     Config = Config
     config: Config
 
@@ -74,12 +76,37 @@ class GaussianImage(Method):
             return encode_at_rate(
                 self, image, budget, trace, seed, steps=iterations, profiles=profiles, shortened=shortened
             )
-        height, width = image.shape[:2]
         n = self.count_for(image, budget)
-        activation = Activation(self.config, (height, width))
-        target = torch.from_numpy(np.array(image)).to(self.device)  # a copy: the caller's picture may be read-only
+        activation = Activation(self.config, image.shape[:2])
         with trace.stage("initialise"):
-            parameters = self._start(activation, n, seed)
+            parameters = self._placed(initial_parameters(self.config.variant, n, seed), activation)
+        return self._fit(parameters, activation, image, iterations, trace, seed)
+
+    def encode_from(
+        self, start: Gaussians2D, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1
+    ) -> PlainGaussians | QuantisedGaussians:
+        """The same fit from given Gaussians; see `Activation.raw` and `splatbench.fitting.warm`."""
+        check_start(start, image, self.count_for(image, budget))
+        activation = Activation(self.config, image.shape[:2])
+        with trace.stage("initialise"):
+            inside, moved = moved_inside(converted(start, image, "sum"), *activation.bounds)
+            parameters = self._placed(activation.raw(inside), activation)
+        if moved:
+            trace.note(
+                f"{moved} of {len(start)} Gaussians of the start lay beyond the ends of tanh and were moved there"
+            )
+        return self._fit(parameters, activation, image, budget.iterations or self.config.iterations, trace, seed)
+
+    def _fit(
+        self,
+        parameters: dict[str, Tensor],
+        activation: Activation,
+        image: np.ndarray,
+        iterations: int,
+        trace: Trace,
+        seed: int,
+    ) -> PlainGaussians | QuantisedGaussians:
+        target = torch.from_numpy(np.array(image)).to(self.device)  # a copy: the caller's picture may be read-only
         total = iterations + (self.config.qat_iterations if self.config.quantise else 0)
         with trace.stage("fit"):
             fit(parameters, activation, target, iterations, trace, lambda p: self._plain(p, activation), total)
@@ -91,10 +118,9 @@ class GaussianImage(Method):
             model = fit_quantised(parameters, activation, target, trace, seed, QuantisedModel.codes)
         return model.codes()
 
-    def _start(self, activation: Activation, n: int, seed: int) -> dict[str, Tensor]:
-        """The random start. A sum does not care for the order, the caches do: neighbours are kept together, unless
-        the 256-per-tile cap makes the order part of the picture."""
-        parameters = initial_parameters(self.config.variant, n, seed)
+    def _placed(self, parameters: dict[str, Tensor], activation: Activation) -> dict[str, Tensor]:
+        """A start, on the device. A sum does not care for the order, the caches do: neighbours are kept together,
+        unless the 256-per-tile cap makes the order part of the picture."""
         if "tile_cap_256" not in self.config.compat:
             order = torch.from_numpy(spatial_order(activation.means(parameters["xyz"]).numpy()))
             parameters = {name: value[order] for name, value in parameters.items()}

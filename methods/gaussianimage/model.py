@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from splatbench.fitting.warm import axes, factors, turn_logits
 from splatbench.gaussians import Gaussians2D
 from splatbench.render import covariance_from_cholesky, covariance_from_scales
 
@@ -18,6 +19,8 @@ from .config import Config
 
 #: Added to the raw Cholesky factor (l11, l21, l22), in pixels [released code].
 CHOLESKY_BOUND = (0.5, 0.0, 0.5)
+#: Means of a given start are kept this far (pixels) from the ends of tanh, where they have no gradient. Ours.
+END_MARGIN = 1 / 32
 #: Added to a raw scale before the absolute value, in pixels [released code].
 SCALE_BOUND = 0.5
 
@@ -55,6 +58,26 @@ class Activation:
         height, width = self.size
         half = xyz.new_tensor([width / 2, height / 2])
         return torch.addcmul(half + 0.5, torch.tanh(xyz), half)
+
+    @property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """The least and the largest (x, y) that a start may have, [2] float64 each, in pixels."""
+        height, width = self.size
+        low = torch.full((2,), 0.5 + END_MARGIN, dtype=torch.float64)
+        return low, torch.tensor([width, height], dtype=torch.float64) + 0.5 - END_MARGIN
+
+    def raw(self, start: Gaussians2D) -> dict[str, Tensor]:
+        """The parameters that stand for Gaussians of blend `sum` inside `bounds`: the inverse of the activation."""
+        height, width = self.size
+        half = torch.tensor([width / 2, height / 2], dtype=torch.float64)
+        parameters = {"xyz": torch.atanh((start.means.double() - half - 0.5) / half).float()}
+        if self.config.variant == "cholesky":
+            parameters["cholesky"] = factors(start) - torch.tensor(CHOLESKY_BOUND)
+        else:
+            scales, angles = axes(start)
+            parameters["scaling"] = scales - SCALE_BOUND
+            parameters["rotation"] = turn_logits(-angles)
+        return parameters | {"features": start.colors.clone()}
 
     def covariance(self, values: dict[str, Tensor]) -> Tensor:
         """[N, 3] float64 (Sxx, Sxy, Syy) from `factor` or from `scales` and `theta`, with the chosen gradient."""

@@ -3,13 +3,15 @@ image has gradients and where the fit is still wrong; optionally quantisation-aw
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from splatbench.budget import Budget
+from splatbench.fitting.warm import check_start, converted
 from splatbench.gaussians import Gaussians2D
-from splatbench.method import Method
+from splatbench.method import Method, MethodError
 from splatbench.rate import Profile, encode_at_rate
 from splatbench.trace import Trace
 
@@ -19,7 +21,7 @@ from .config import UNQUANTISED, Config
 from .fit import fit
 from .growth import plan
 from .model import STORED, Model
-from .start import start
+from .start import raw_parameters, start
 
 #: The released kernels hold this many channels; a texture stack with more has to be cut.
 MAX_CHANNELS = 12
@@ -38,6 +40,7 @@ class ImageGS(Method):
     blend = "topk"
     devices = ("cpu",)
     budgets = ("gaussians", "compression_ratio", "bpp", "matched_to")
+    warm = True
     channels = range(1, MAX_CHANNELS + 1)
     Config = Config
     config: Config
@@ -65,6 +68,27 @@ class ImageGS(Method):
         with trace.stage("initialise"):
             parameters = start(image, schedule.first, config, rng)
         with trace.stage("fit"):
+            parameters = fit(parameters, model, image, schedule, trace, rng, snapshot, self.device)
+        return snapshot(parameters)
+
+    def encode_from(
+        self, start: Gaussians2D, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1
+    ) -> Encoding:
+        """The fit without its additions, from given Gaussians; see `splatbench.fitting.warm`.
+
+        Raises:
+            MethodError: the picture is not fitted as it is (`gamma`).
+        """
+        check_start(start, image, self.count_for(image, budget))
+        config = replace(self.config.resolved(), progressive=False)
+        if config.gamma != 1:
+            raise MethodError(f"a warm start is of the picture as it is: gamma must be 1, it is {config.gamma:g}")
+        schedule, model = plan(len(start), config, budget.iterations), Model(config, image.shape[:2])
+        snapshot = partial(encoding, model)
+        with trace.stage("initialise"):
+            parameters = raw_parameters(converted(start, image, config.blend), config)
+        with trace.stage("fit"):
+            rng = np.random.default_rng(seed)
             parameters = fit(parameters, model, image, schedule, trace, rng, snapshot, self.device)
         return snapshot(parameters)
 

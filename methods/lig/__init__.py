@@ -55,6 +55,7 @@ class LIG(Method):
     blend = "sum"
     devices = ("cpu",)
     budgets = ("gaussians", "compression_ratio", "bpp", "matched_to")
+    warm = False  # each level is fitted to what the coarser ones leave: one set of Gaussians is none of them
     Config = Config
     config: Config
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from splatbench.budget import NOMINAL_BYTES_PER_GAUSSIAN, Budget
+from splatbench.fitting.warm import check_start, converted
 from splatbench.gaussians import Gaussians2D
 from splatbench.method import Method
 from splatbench.rate import Profile, encode_at_rate
@@ -21,7 +22,7 @@ from . import bitstream
 from .config import Config
 from .fit import fit
 from .initialise import Start, initialise
-from .model import Activation, initial_parameters
+from .model import Activation, initial_parameters, raw_parameters
 from .quantise import Codes, Grids
 from .refine import QuantisedGaussians, refine
 
@@ -53,6 +54,7 @@ class SmartSplat(Method):
     devices = ("cpu",)
     on_request = ("cuda",)
     budgets = ("gaussians", "compression_ratio", "bpp", "matched_to")
+    warm = True
     channels = range(1, 13)  # the released code takes RGB alone
     Config = Config
     config: Config
@@ -80,12 +82,28 @@ class SmartSplat(Method):
             )
         n = self.count_for(image, budget)
         image = np.require(image, requirements=["C", "W"])  # as the kernels want it, copied only if need be
-        size = image.shape[0], image.shape[1]
-        activation = Activation(self.config, size)
+        activation = Activation(self.config, image.shape[:2])
         with trace.stage("initialise"):
             start = initialise(image, n, self.config, seed)
-            parameters = self._parameters(start, activation, seed)
+            raw = initial_parameters(start, activation.size, self.config, seed)
+            parameters = self._placed(raw, start.positions)
         self._note(start, n, trace)
+        return self._fit(parameters, activation, image, iterations, trace)
+
+    def encode_from(
+        self, start: Gaussians2D, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1
+    ) -> PlainGaussians | QuantisedGaussians:
+        """The same fit from given Gaussians; see `splatbench.fitting.warm`."""
+        check_start(start, image, self.count_for(image, budget))
+        image = np.require(image, requirements=["C", "W"])
+        activation = Activation(self.config, image.shape[:2])
+        with trace.stage("initialise"):
+            parameters = self._placed(raw_parameters(converted(start, image, "sum")), start.means.cpu().numpy())
+        return self._fit(parameters, activation, image, budget.iterations or self.config.iterations, trace)
+
+    def _fit(
+        self, parameters: dict[str, Tensor], activation: Activation, image: np.ndarray, iterations: int, trace: Trace
+    ) -> PlainGaussians | QuantisedGaussians:
         target = torch.from_numpy(image).to(self.device)
         total = iterations + (self.config.qat_iterations if self.config.quantise else 0)
         with trace.stage("fit"):
@@ -112,11 +130,10 @@ class SmartSplat(Method):
                 f"others within {self.config.uniform_rounds} rounds and {what}"
             )
 
-    def _parameters(self, start: Start, activation: Activation, seed: int) -> dict[str, Tensor]:
+    def _placed(self, parameters: dict[str, Tensor], positions: np.ndarray) -> dict[str, Tensor]:
         """Raw parameters on the device. A sum does not care for the order, the caches do: neighbours are kept together,
         unless the 256-per-tile cap makes the order part of the picture."""
-        parameters = initial_parameters(start, activation.size, self.config, seed)
-        order = bitstream.file_order(start.positions, self.config.compat)
+        order = bitstream.file_order(positions, self.config.compat)
         return {name: value[order].to(self.device) for name, value in parameters.items()}
 
     def _plain(self, parameters: dict[str, Tensor], activation: Activation) -> PlainGaussians:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from splatbench.fitting.warm import axes, turn_logits
 from splatbench.gaussians import Gaussians2D
 from splatbench.render import covariance_from_scales
 
@@ -37,6 +38,19 @@ def initial_parameters(start: Start, size: tuple[int, int], config: Config, seed
         "scaling": torch.from_numpy(start.scales)[:, None].repeat(1, 2),
         "rotation": rotation,
         "features": torch.from_numpy(start.colours),
+    }
+
+
+def raw_parameters(start: Gaussians2D) -> dict[str, Tensor]:
+    """Raw parameters that stand for Gaussians of blend `sum`: the inverse of `Activation`."""
+    height, width = start.size
+    half = torch.tensor([width / 2, height / 2], dtype=torch.float64)
+    scales, angles = axes(start)
+    return {
+        "xyz": ((start.means.double() - half - 0.5) / half).float(),
+        "scaling": scales.clone(),
+        "rotation": turn_logits(-angles),
+        "features": start.colors.clone(),
     }
 
 

@@ -37,6 +37,7 @@ class ThreeDGS(Method):
     devices = ("cpu",)
     on_request = ("cuda",)  # through gsplat
     budgets = ("gaussians", "compression_ratio", "bpp", "matched_to")
+    warm = False  # 2D Gaussians do not say how deep they lie, nor what of their opacity is colour
     Config = Config
     config: Config
 

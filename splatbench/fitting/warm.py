@@ -71,6 +71,31 @@ def _pixels(gaussians: Gaussians2D) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(y, 0, height - 1).astype(np.int64), np.clip(x, 0, width - 1).astype(np.int64)
 
 
+def moved_inside(gaussians: Gaussians2D, low: Tensor, high: Tensor) -> tuple[Gaussians2D, int]:
+    """Gaussians of blend `sum` for a method whose means have ends: means beyond them are moved there, and colours are
+    dimmed to what was shown there.
+
+    Args:
+        low, high: [2] float64, the least and the largest (x, y) in pixels.
+
+    Returns:
+        The Gaussians, and how many were moved.
+    """
+    means = gaussians.means.double()
+    inside = means.clamp(low, high)
+    step = inside - means
+    moved = (step != 0).any(1)
+    if not bool(moved.any()):
+        return gaussians, 0
+    l11, l21, l22 = factors(gaussians).double().unbind(1)
+    first = torch.where(step[:, 0] == 0, 0.0, step[:, 0] / l11)
+    rest = step[:, 1] - torch.where(l21 == 0, 0.0, l21 * first)
+    second = torch.where(rest == 0, 0.0, rest / l22)
+    weights = torch.exp(-(first.square() + second.square()) / 2).float()
+    changed = dataclasses.replace(gaussians, means=inside.float(), colors=gaussians.colors * weights[:, None])
+    return changed, int(moved.sum())
+
+
 def factors(gaussians: Gaussians2D) -> Tensor:
     """[N, 3] float32 lower Cholesky factors (l11, l21, l22) of the covariances, in pixels."""
     if gaussians.cholesky is not None:

@@ -100,8 +100,11 @@ def count(value: float | int) -> str:
 
 
 def budget_label(budget: Mapping[str, Any], iterations: bool = True) -> str:
-    """ "N = 28 000", "CR 50", "0.5 bit/pixel", "quality 75", "32 dB", "counts of air" or "native", with its limits."""
+    """ "N = 28 000", "CR 50", "0.5 bit/pixel", "quality 75", "32 dB", "counts of air" or "native", with its start and
+    its limits."""
     text = target_label(budget)
+    if budget.get("warm"):
+        text += ", from its Gaussians"
     if iterations and budget.get("iterations"):
         text += f", {count(budget['iterations'])} iterations"
     if budget.get("seconds"):

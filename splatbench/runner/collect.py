@@ -35,6 +35,7 @@ def _image_records(plan: Plan, run: Run, image: str) -> Iterator[Record]:
         "height": encoded.height,
         "width": encoded.width,
         "n_target": encoded.n_target,
+        "start": encoded.start,
         "notes": encoded.notes,
         "peak_memory_mib": encoded.peak_memory_mib,
         "gpu_shared": encoded.gpu_shared,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import time
 from collections.abc import Iterable
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from splatbench.budget import Budget
 from splatbench.datasets import DataMissing, ImageError, load_image, pixel_sha256
 from splatbench.devices import DeviceMissing, gpu_slots, lease_gpu
 from splatbench.experiment import Entry
@@ -20,7 +18,8 @@ from splatbench.files import write_atomic
 from splatbench.method import Method, WeightsMissing, get_method
 from splatbench.provenance import provenance
 from splatbench.record import Provenance, Status
-from splatbench.runner.encoding import Encoded, describe, encode_image, is_out_of_memory, warm_up
+from splatbench.runner.encoding import Encoded, Start, describe, encode_image, is_out_of_memory, warm_up
+from splatbench.runner.matching import NotRun, matched_budget, still_matches, warm_start
 from splatbench.runner.plan import Plan, Run, Shard, safe_name
 from splatbench.runner.progress import Reporter
 from splatbench.runner.results import (
@@ -33,10 +32,6 @@ from splatbench.runner.results import (
 )
 from splatbench.runner.supervise import DeathMark
 from splatbench.trace import Diverged
-
-
-class NotRun(RuntimeError):
-    """A row cannot be made now; the text says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,7 @@ def encode_shard(plan: Plan, shard: Shard, reporter: Reporter, threads: int = 0,
                     write_atomic(task.path.parent / name, data)
                 write_result(task.path, result)
             summary.done += 1
-            summary.busy_seconds += sum(result.encode_seconds_all)
+            summary.busy_seconds += result.busy_seconds
             reporter.line(f"{task.label}: {_outcome(result)}")
     for task in tasks:
         _count(summary, task, read_result(EncodeResult, task.path))
@@ -95,7 +90,7 @@ def is_finished(plan: Plan, task: Task, retry_before: float = 0.0) -> bool:
     result = read_result(EncodeResult, task.path)
     if result is None or result.status == "not_run" or not _same_image(plan, task, result):
         return False
-    if task.run.budget.matched_to is not None and result.n_target != _matched_count(plan, task):
+    if not still_matches(plan, task.run, task.image, result):
         return False
     if result.status != "ok":
         return task.path.stat().st_mtime >= retry_before
@@ -105,12 +100,6 @@ def is_finished(plan: Plan, task: Task, retry_before: float = 0.0) -> bool:
         and len(result.encode_seconds_all) >= plan.experiment.timing_repeats
         and result.files_are_whole(task.path.parent)
     )
-
-
-def _matched_count(plan: Plan, task: Task) -> int | None:
-    """Gaussians in the final file of the run that a task is matched to; None where it gave none."""
-    result = read_result(EncodeResult, plan.encoding(plan.matched_run(task.run), task.image))
-    return result.final.n_actual if result is not None and result.final is not None else None
 
 
 def _same_image(plan: Plan, task: Task, result: EncodeResult) -> bool:
@@ -135,7 +124,7 @@ class _Encoder:
 
     def __init__(self, plan: Plan, reporter: Reporter, threads: int, stack: contextlib.ExitStack) -> None:
         self.plan, self.reporter, self.threads, self.stack = plan, reporter, threads, stack
-        self._methods: dict[str, Method | BaseException] = {}
+        self._methods: dict[tuple[str, bool], Method | BaseException] = {}
         self._leased = False
         self._image: tuple[tuple[str, str], Loaded] | None = None
 
@@ -161,15 +150,18 @@ class _Encoder:
             loaded = self._load(task)
             result.pixel_sha256, result.source, result.notes = loaded.sha256, loaded.source, list(loaded.notes)
             result.height, result.width = loaded.pixels.shape[:2]
-            budget = self._budget(task.run, task.image)
+            budget = matched_budget(self.plan, task.run, task.image)
             result.n_target = budget.count(result.height, result.width)
-            method = self._method(task)
+            start = None
+            if task.run.budget.warm:
+                result.start, start = warm_start(self.plan, task.run, task.image)
+            method = self._method(task, start)
             result.provenance = self._provenance(method.device)
             entry = task.run.entry
             with self.reporter.steps(task.label) as on_step:
                 repeats = self.plan.experiment.timing_repeats
                 seed, snapshots = task.run.seed, entry.snapshots
-                encoded = encode_image(method, loaded.pixels, budget, seed, snapshots, repeats, on_step)
+                encoded = encode_image(method, loaded.pixels, budget, seed, snapshots, repeats, on_step, start)
         except Exception as error:
             result.status, result.reason = classify(error)
             if isinstance(error, ImageError):
@@ -188,32 +180,19 @@ class _Encoder:
             self._image = (key, Loaded.read(located.path, located.notes))
         return self._image[1]
 
-    def _budget(self, run: Run, image: str) -> Budget:
-        """The run's budget with the count that `matched_to` stands for.
-
-        Raises:
-            NotRun: the entry that it is matched to has no count for this image.
-        """
-        if run.budget.matched_to is None:
-            return run.budget
-        target = self.plan.matched_run(run)
-        result = read_result(EncodeResult, self.plan.encoding(target, image))
-        if result is None or result.final is None or result.final.n_actual is None:
-            why = (result.reason or "its file holds no Gaussians") if result is not None else "it is not encoded yet"
-            raise NotRun(f"matched to {target.entry.id}, which gave no count for this image: {why}")
-        return dataclasses.replace(run.budget, matched_to=None, gaussians=result.final.n_actual)
-
-    def _method(self, task: Task) -> Method:
-        """The entry's method, prepared and warmed up; what its preparation raised is raised for every image."""
+    def _method(self, task: Task, start: Start | None) -> Method:
+        """The entry's method, prepared and warmed up, apart with a start and without; what its preparation raised is
+        raised for every image."""
         entry = task.run.entry
-        if entry.id not in self._methods:
-            self._methods[entry.id] = self._prepare(entry, task)
-        method = self._methods[entry.id]
+        key = entry.id, start is not None
+        if key not in self._methods:
+            self._methods[key] = self._prepare(entry, task, start)
+        method = self._methods[key]
         if isinstance(method, BaseException):
             raise method
         return method
 
-    def _prepare(self, entry: Entry, task: Task) -> Method | BaseException:
+    def _prepare(self, entry: Entry, task: Task, start: Start | None) -> Method | BaseException:
         try:
             device = self.plan.device(entry)
             if device == "cuda" and not self._leased:
@@ -227,7 +206,7 @@ class _Encoder:
             self.reporter.failure(entry.id, f"cannot be prepared: {describe(error)}", error)
             return error
         try:
-            warm_up(method, task.run.budget)
+            warm_up(method, task.run.budget, start)
         except Exception as error:
             self.reporter.failure(entry.id, f"the warm-up on a 64x48 picture failed: {describe(error)}", error)
         return method

@@ -25,6 +25,8 @@ from splatbench.trace import Diverged, Trace
 if TYPE_CHECKING:
     from splatbench.render import LayeredPicture
 
+#: The stage of a record that holds the seconds of a warm start.
+START_STAGE = "start"
 #: A warm-up ends after this many steps or seconds, whatever the method's settings say.
 WARM_UP_STEPS, WARM_UP_SECONDS = 2, 5.0
 
@@ -40,6 +42,14 @@ class File:
     iterations: int | None
     seconds: float
     to_bytes_seconds: float
+
+
+@dataclass(frozen=True)
+class Start:
+    """Gaussians to begin from, and the seconds that they took."""
+
+    gaussians: Gaussians2D
+    seconds: float
 
 
 @dataclass
@@ -62,6 +72,7 @@ def encode_image(
     snapshots: Sequence[int | str] = (),
     repeats: int = 1,
     on_step: StepCallback | None = None,
+    start: Start | None = None,
 ) -> Encoded:
     """Runs `method.encode` under the clock and turns what it gives into files.
 
@@ -70,6 +81,7 @@ def encode_image(
         budget: not `matched_to`, which names an entry of an experiment; give the count itself.
         snapshots: iterations or stage names to keep, beside the final encoding.
         repeats: times to encode; the files are those of the first.
+        start: what to begin from (`method.encode_from`); the clock begins with its seconds.
 
     Raises:
         MethodError: the budget does not fit the image or the method.
@@ -90,9 +102,15 @@ def encode_image(
             on_step=on_step,
             synchronize=synchronize,
             seconds=budget.seconds,
+            elapsed=start.seconds if start else 0.0,
         )
+        if start:
+            trace.stages[START_STAGE] = start.seconds
         trace.start()
-        encoding = method.encode(image, budget, trace, seed)
+        if start:
+            encoding = method.encode_from(start.gaussians, image, budget, trace, seed)
+        else:
+            encoding = method.encode(image, budget, trace, seed)
         trace.stop()
         # Only now are steps and times of snapshots known to the caller of `encode`.
         files = [dataclasses.replace(f, seconds=trace.snapshot_seconds[f.snapshot]) for f in files]
@@ -169,8 +187,9 @@ class _WarmUpTrace(Trace):
             raise _WarmUpOver
 
 
-def warm_up(method: Method, budget: Budget) -> None:
-    """Encodes a small synthetic picture, so that compilation and first allocations are not timed.
+def warm_up(method: Method, budget: Budget, start: Start | None = None) -> None:
+    """Encodes a small synthetic picture, so that compilation and first allocations are not timed; where there is a
+    start, from some of its Gaussians.
 
     Raises:
         Exception: whatever the method raises for it.
@@ -178,7 +197,10 @@ def warm_up(method: Method, budget: Budget) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     # A rate may be out of reach for so small a picture, and searching for it compiles nothing else.
     counted = budget.bpp is not None and "gaussians" in method.budgets
-    if budget.psnr is not None:  # no small noise has to reach it
+    begin = None if start is None else _small_start(start.gaussians, noise.shape[:2])
+    if begin is not None:
+        small = Budget(gaussians=len(begin), iterations=WARM_UP_STEPS)
+    elif budget.psnr is not None:  # no small noise has to reach it
         small = Budget(native=True, iterations=WARM_UP_STEPS)
     elif counted or budget.count(1000, 1000) is not None or budget.matched_to is not None:
         small = Budget(gaussians=64, iterations=WARM_UP_STEPS)
@@ -187,7 +209,15 @@ def warm_up(method: Method, budget: Budget) -> None:
     trace = _WarmUpTrace(seconds=WARM_UP_SECONDS, synchronize=_synchronize(method.device))
     trace.start()
     with contextlib.suppress(_WarmUpOver):
-        method.from_bytes(method.to_bytes(method.encode(noise, small, trace, 1)))
+        made = method.encode(noise, small, trace) if begin is None else method.encode_from(begin, noise, small, trace)
+        method.from_bytes(method.to_bytes(made))
+
+
+def _small_start(gaussians: Gaussians2D, size: tuple[int, int], count: int = 64) -> Gaussians2D:
+    """The first Gaussians of a start, squeezed into a small picture."""
+    squeezed = gaussians.resized(size)
+    first: dict[str, Any] = {name: value[:count] for name, value in squeezed.tensors().items()}
+    return dataclasses.replace(squeezed, **first)
 
 
 def _synchronize(device: str) -> Callable[[], None]:

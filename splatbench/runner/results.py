@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from splatbench.files import sha256_file, write_atomic
-from splatbench.record import Provenance, Status
+from splatbench.record import Provenance, Status, WarmStart
 
 #: Raised when older files can no longer be read; they are then made again.
 LAYOUT_VERSION = 1
@@ -63,6 +63,7 @@ class EncodeResult(_Result):
     reason: str | None = None
     notes: list[str] = Field(default_factory=list)
     n_target: int | None = None
+    start: WarmStart | None = None
     files: list[EncodedFile] = Field(default_factory=list)
     snapshots_wanted: list[str] = Field(default_factory=list)
     encode_seconds_all: list[float] = Field(default_factory=list)
@@ -75,6 +76,11 @@ class EncodeResult(_Result):
     @property
     def final(self) -> EncodedFile | None:
         return next((file for file in self.files if file.snapshot == "final"), None)
+
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds of encoding that made this result, without those of its start."""
+        return sum(self.encode_seconds_all) - len(self.encode_seconds_all) * (self.start.seconds if self.start else 0.0)
 
     def files_are_whole(self, folder: Path) -> bool:
         """Whether every file lies in `folder` with the recorded hash."""

@@ -118,6 +118,8 @@ def test_budgets() -> None:
     assert [budget_label(b) for b in ({"bpp": 0.5}, {"quality": 75}, {"matched_to": "air"}, {"native": True})] == [
         "0.5 bit/pixel", "quality 75", "counts of air", "native",
     ]  # fmt: skip
+    warm = {"matched_to": "air", "warm": True, "iterations": 500}
+    assert budget_label(warm) == "counts of air, from its Gaussians, 500 iterations"
 
 
 # -- the tables of an experiment ---------------------------------------------------------------------------------------

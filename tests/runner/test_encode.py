@@ -11,9 +11,11 @@ import time
 import pytest
 from PIL import Image
 
+from splatbench.datasets import load_image
+from splatbench.fitting import psnr
 from splatbench.record import Provenance
 from splatbench.runner.encode import Task, encode_shard, is_finished
-from splatbench.runner.results import EncodeResult, Summary, read_result
+from splatbench.runner.results import EncodeResult, Summary, read_result, write_result
 
 
 @pytest.fixture
@@ -259,3 +261,97 @@ def test_a_folder_that_cannot_be_written_is_found_before_any_work(settings, make
     with pytest.raises(OSError, match=r"results/tiny.*Read-only file system"):
         encode_shard(plan, plan.shard("slow/pictures-000"), reporter)
     assert encodes() == []
+
+
+# -- warm starts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def warm(settings):
+    """An experiment whose second entry begins from the Gaussians of the first."""
+    own = {"id": "own", "title": "", "family": "", "method": "selfcount", "budgets": [{"native": True}]}
+    fit = {"id": "fit", "title": "", "family": "", "method": "gaussianimage"}
+    fit["budgets"] = [{"matched_to": "own", "warm": True, "iterations": 3}, {"matched_to": "own", "iterations": 3}]
+    return settings | {"entries": [fit | {"snapshots": [1]}, own]}
+
+
+def results_of(plan, entry, image):
+    return [read_result(EncodeResult, plan.encoding(run, image)) for run in plan.runs if run.entry.id == entry]
+
+
+def test_a_warm_fit_begins_from_the_file_and_its_time(warm, encode):
+    plan, _ = encode(warm)
+    for name, n in (("w32", 7), ("w40", 9), ("w48", 11)):
+        (target,) = results_of(plan, "own", name)
+        first, cold = results_of(plan, "fit", name)
+        assert first.status == "ok", first.reason
+        assert (first.n_target, first.final.n_actual, first.final.iterations) == (n, n, 3)
+        assert first.start.entry == "own" and first.start.file_sha256 == target.final.sha256
+        before = first.start.seconds
+        assert before == target.final.seconds == first.stage_seconds["start"]
+        own_stages = sum(seconds for stage, seconds in first.stage_seconds.items() if stage != "start")
+        assert before + own_stages <= first.final.seconds < before + own_stages + 0.1
+        assert before < first.curve[0][1] < first.files[0].seconds <= first.final.seconds
+        assert first.busy_seconds == pytest.approx(first.final.seconds - before)
+        assert cold.start is None and "start" not in cold.stage_seconds
+        assert first.files[0].sha256 != cold.files[0].sha256
+        # the start is black: so is the first picture
+        pixels = load_image(plan.datasets["pictures"].path(name)).pixels
+        assert first.curve[0][2]["psnr"] == pytest.approx(psnr(float(((pixels / 255) ** 2).mean())), abs=1e-3)
+
+
+def test_the_time_of_the_start_counts_for_the_limit(warm, encode, monkeypatch):
+    from splatbench.method import get_method
+
+    original = get_method("selfcount").encode
+    monkeypatch.setattr(get_method("selfcount"), "encode", lambda *a, **k: (time.sleep(0.3), original(*a, **k))[1])
+    warm["entries"][0]["budgets"] = [{"matched_to": "own", "warm": True, "iterations": 50000, "seconds": 0.2}]
+    _, results = encode(warm)
+    assert results["fit", "w32"].final.iterations == 1 and results["fit", "w32"].final.seconds > 0.3
+
+
+def test_a_warm_fit_is_made_again_when_its_start_has_changed(warm, encode, encodes):
+    plan, results = encode(warm)
+    path = plan.encoding(plan.runs[0], "w40")
+    assert is_finished(plan, Task(plan.runs[0], "w40", path))
+    target = plan.encoding(plan.matched_run(plan.runs[0]), "w40")
+    changed = results["own", "w40"].model_copy(deep=True)
+    changed.final.sha256 = "0" * 64
+    write_result(target, changed)
+    assert not is_finished(plan, Task(plan.runs[0], "w40", path))
+    assert is_finished(plan, Task(plan.runs[1], "w40", plan.encoding(plan.runs[1], "w40")))  # the count is the same
+    _, results = encode(warm)  # the damaged target is made again before
+    assert all(r.status == "ok" for r in results.values())
+    assert is_finished(plan, Task(plan.runs[0], "w40", path))
+
+
+def test_a_start_that_is_damaged_or_missing_is_not_run(warm, make_plan, reporter):
+    plan = make_plan(warm)
+    for shard in plan.ordered_shards():
+        encode_shard(plan, shard, reporter)
+        if shard.group == "own":
+            (plan.encoding(plan.matched_run(plan.runs[0]), "w40").parent / "w40.s2d").write_bytes(b"damaged")
+            plan.encoding(plan.matched_run(plan.runs[0]), "w48").unlink()
+    first = {name: results_of(plan, "fit", name)[0] for name in ("w32", "w40", "w48")}
+    assert {name: result.status for name, result in first.items()} == {"w32": "ok", "w40": "not_run", "w48": "not_run"}
+    assert "damaged; run the experiment again" in first["w40"].reason
+    assert "not encoded yet" in first["w48"].reason
+
+
+def test_layers_are_no_start(warm, encode):
+    warm["entries"][1] |= {"method": "lig", "budgets": [{"gaussians": 40, "iterations": 2}]}
+    warm["entries"][1]["config"] = {"levels": 2}
+    plan, results = encode(warm)
+    assert results["own", "w32"].status == "ok", results["own", "w32"].reason
+    first = results_of(plan, "fit", "w32")[0]
+    assert first.status == "failed" and "not drawn from one set of Gaussians" in first.reason
+
+
+def test_collected_records_name_the_start(warm, encode):
+    from splatbench.runner.collect import collect
+
+    plan, _ = encode(warm)
+    records = [r for r in collect(plan) if r.entry == "fit"]
+    starts = {(r.budget_slug, r.start is not None) for r in records}
+    assert starts == {("match-own-warm-i3", True), ("match-own-i3", False)}
+    assert all(r.stage_seconds["start"] == r.start.seconds for r in records if r.start and r.snapshot == "final")

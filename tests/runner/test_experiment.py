@@ -59,6 +59,12 @@ def _change(settings, path, value):
         (["seeds"], [1, 1], ["seeds", "twice"]),
         (["report"], {"tabels": []}, ["report", "tabels"]),
         (["entries", 0, "budgets"], [{"matched_to": "slwo"}], ["unknown entry 'slwo'", "did you mean 'slow'"]),
+        (
+            ["entries", 0, "budgets"],
+            [{"matched_to": "x", "warm": True}],
+            ["'slow' cannot begin from another", "(warm)"],
+        ),
+        (["entries", 0, "budgets"], [{"gaussians": 9, "warm": True}], ["name it in matched_to"]),
         (["entries", 0, "budgets"], [{"matched_to": "slow"}], ["matched to itself"]),
         (["entries", 0, "budgets"], {"gaussians": [5, 5]}, ["entries[0]: budget n5 is listed twice"]),
         (["entries", 0, "budgets"], {"gaussians": []}, ["entries[0].budgets: "]),

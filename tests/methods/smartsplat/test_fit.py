@@ -98,14 +98,14 @@ def test_first_step_moves_each_parameter_by_its_rate(method, part, crop):
 
 
 def test_nan_is_noticed(method, crop, monkeypatch):
-    start = method._parameters.__globals__["initial_parameters"]
+    start = method.encode.__globals__["initial_parameters"]
 
     def broken(*args):
         parameters = start(*args)
         parameters["features"][7, 1] = float("nan")
         return parameters
 
-    monkeypatch.setitem(method._parameters.__globals__, "initial_parameters", broken)
+    monkeypatch.setitem(method.encode.__globals__, "initial_parameters", broken)
     with pytest.raises(Diverged, match="step 1"):
         encode(method, crop, n=50, iterations=5)
 
