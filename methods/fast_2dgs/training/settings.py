@@ -36,8 +36,8 @@ class Settings:
     fit_rate: float = 5e-3  # of its AdamW [C]
     position_rate: float | None = None  # of positions, in widths of a picture; null: `fit_rate`, as [C] has it at 512
     blur: float = 1.0  # px, sigma of the label [C]
-    prior: float = 0.0  # share of a label's Gaussians that starts from the picture's gradient, falling to 0 at
-    # `prior_steps`, instead of the network's own proposal. Ours.
+    prior: float = 0.0  # phase heat: share of the labels whose fit starts from the picture's gradient instead of the
+    # network's own proposal, falling to 0 at `prior_steps`. Ours.
     prior_steps: int = 1
 
     def __post_init__(self) -> None:
