@@ -101,7 +101,7 @@ def triangulate(points: np.ndarray, size: tuple[int, int], trim: bool = False) -
     if not len(corners):
         raise MethodError(f"Instant-GI: no triangle is left of {len(joined)} points in {size[1]}x{size[0]} pixels")
     notes = []
-    if len(points) < 2:
+    if not len(points) or (points == points[0]).all():
         notes.append(f"{len(points)} points drawn: triangles of border points alone")
     if not thick.all():
         notes.append(f"{int((~thick).sum())} triangles without area left out")
@@ -117,6 +117,8 @@ def delaunay(points: np.ndarray, incremental: bool) -> tuple[np.ndarray, np.ndar
     try:
         mesh = Delaunay(points, incremental=incremental)
     except QhullError as error:
+        if incremental:  # this mode refuses points that all lie on one circle, such as a picture's corners alone
+            return delaunay(points, incremental=False)
         reason = str(error).strip().splitlines()[0]
         raise MethodError(f"Instant-GI: {len(points)} points have no triangulation: {reason}") from None
     triangles = mesh.simplices.astype(np.int64), mesh.neighbors.astype(np.int64)
