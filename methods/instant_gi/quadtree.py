@@ -19,7 +19,7 @@ from .triangulation import delaunay
 _LEAST_SIDE = 4  # pixels: smaller nodes are not split
 _SCALE = 0.27  # of the start's standard deviations in full axes
 _LONGEST = 10  # major / minor axis of the ellipses that are used
-_CROWDED = 2  # mean areas around a point that call for a circle
+_LONELY = 2  # mean areas of ellipses around a point that call for a circle
 _CIRCLE = 0.4
 #: Deviation from which a square of so many pixels is not uniform, values in [0, 1]: a line through these two.
 _AT_SMALL, _AT_LARGE = (4.0, 0.02), (100.0, 0.001)
@@ -104,8 +104,8 @@ def _circles(points: int, triangles: np.ndarray, areas: np.ndarray) -> tuple[np.
         areas: [N] of the ellipses with the full axes as half axes; 0 where an ellipse is not used.
     """
     around = np.bincount(triangles.ravel(), np.repeat(areas, 3), points)
-    crowded = np.flatnonzero(around > _CROWDED * around.mean())
-    return crowded, _CIRCLE * np.sqrt(around[crowded] / around.mean() * areas.mean() / math.pi)
+    lonely = np.flatnonzero(around > _LONELY * around.mean())
+    return lonely, _CIRCLE * np.sqrt(around[lonely] / around.mean() * areas.mean() / math.pi)
 
 
 @kernel
