@@ -11,7 +11,7 @@ import torch
 
 from splatbench.budget import Budget
 from splatbench.gaussians import Gaussians2D
-from splatbench.method import Method, MethodError, WeightsMissing, build_dataclass
+from splatbench.method import Method, WeightsMissing, build_dataclass
 from splatbench.trace import Trace
 
 from . import bitstream
@@ -55,17 +55,16 @@ class Fast2DGS(Method):
         Snapshots: "init" before the first step, and numbers of steps.
 
         Raises:
-            MethodError: the budget fixes no count, or more than the picture has pixels; or a picture that the preset
-                does not take.
+            MethodError: the budget fixes no count, or more than the picture has pixels.
             WeightsMissing: the weights are not there.
             splatbench.trace.Diverged: networks or loss give NaN or infinity.
         """
         count, config = self.count_for(image, budget), self.config.resolved()
         height, width = size = image.shape[:2]
         if config.preset == "paper512" and size != (PAPER_SIDE, PAPER_SIDE):
-            raise MethodError(
-                f"preset paper512 is the published protocol for pictures of 512x512 pixels, this one has "
-                f"{width}x{height}; take such pictures (data set kodak_512), or preset official"
+            trace.note(
+                f"preset paper512 is the published protocol for pictures of {PAPER_SIDE}x{PAPER_SIDE} pixels (data set "
+                f"kodak_512); this one has {width}x{height}, where the networks see the wrong density"
             )
         steps = budget.iterations or config.iterations or 0
         blending = config.blending

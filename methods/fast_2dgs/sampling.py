@@ -18,6 +18,9 @@ from splatbench.trace import Diverged
 #: spreads K pixels as evenly as the heat map allows (ours).
 Sampling = Literal["replacement", "distinct", "topk", "dither"]
 
+#: Dithering: rows before the first one, and how often the density is corrected until the count is right.
+_LEAD, _ROUNDS = 32, 4
+
 #: Heat below this counts as this [C].
 LEAST_HEAT = 1e-8
 
@@ -58,7 +61,7 @@ def sample(heat: np.ndarray | Tensor, count: int, how: Sampling, rng: np.random.
     if how == "distinct":
         return draw_weighted(p, count, rng)
     if how == "topk":
-        return np.sort(np.argsort(-values.reshape(-1), kind="stable")[:count])
+        return _largest(values.reshape(-1), count)
     return _dithered(p, count, rng)
 
 
@@ -75,17 +78,26 @@ def _with_replacement(p: np.ndarray, count: int, rng: np.random.Generator) -> np
 
 
 def _dithered(p: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    density = capped_density(p, count)
-    # A first row without errors from above would stay empty until enough of them has come together.
-    start = rng.random(p.shape[1])
-    value, chosen = diffuse(density, start - start.mean())
+    start, wanted = rng.random(p.shape[1]) - 0.5, count
+    for _ in range(_ROUNDS):  # what is left over below the last row is made up for by a little more density
+        value, chosen = _diffused(capped_density(p, wanted), start)
+        short = count - int(chosen.sum())
+        wanted = min(max(wanted + short, 1), p.size)
+        if not short:
+            break
     value, chosen = value.reshape(-1), chosen.reshape(-1)
-    short = count - int(chosen.sum())  # a few, from what was left over in the last row
-    if short:
-        candidates = np.flatnonzero(chosen != (short > 0))
-        closest = np.argsort(-value[candidates] if short > 0 else value[candidates], kind="stable")
-        chosen[candidates[closest[: abs(short)]]] = short > 0
+    candidates = np.flatnonzero(chosen != (short > 0))
+    nearest = _largest(value[candidates] if short > 0 else -value[candidates], abs(short))
+    chosen[candidates[nearest]] = short > 0
     return np.flatnonzero(chosen)
+
+
+def _diffused(density: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `diffuse`, which begins on a mirror image of the first rows: rows that get no errors from above stay empty
+    until enough of them have come together."""
+    lead = density[:_LEAD][::-1]
+    value, chosen = diffuse(np.concatenate([lead, density]), start)
+    return value[len(lead) :], chosen[len(lead) :]
 
 
 def capped_density(p: np.ndarray, count: int) -> np.ndarray:
@@ -94,18 +106,29 @@ def capped_density(p: np.ndarray, count: int) -> np.ndarray:
     Args:
         count: at most the number of pixels.
     """
-    ordered = np.sort(p.reshape(-1))[::-1]
-    rest = np.cumsum(ordered[::-1])[::-1]  # of the m-th largest and all below
-    full = np.arange(min(count, p.size - 1) + 1)
-    fits = (count - full) * ordered[full] <= rest[full]  # with the m largest at 1, does the next stay below 1?
-    m = int(np.argmax(fits))
-    return np.minimum(1.0, p * ((count - m) / rest[m])) if fits[m] else np.ones_like(p)
+    full = np.zeros(p.shape, bool)
+    while not full.all():
+        c = (count - int(full.sum())) / float(p[~full].sum())
+        grown = full | (c * p >= 1)  # what is at 1 leaves the others more
+        if np.array_equal(grown, full):
+            return np.where(full, 1.0, c * p)
+        full = grown
+    return np.ones(p.shape)
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the `count` largest of values [N], ascending; of equal ones the first."""
+    if count == 0:
+        return np.zeros(0, np.int64)
+    least = np.partition(values, len(values) - count)[len(values) - count]
+    above = np.flatnonzero(values > least)
+    return np.sort(np.concatenate([above, np.flatnonzero(values == least)[: count - len(above)]]))
 
 
 @kernel
 def diffuse(density, start):
-    """Error diffusion (Floyd and Steinberg 1976) row by row, to and fro; what would leave the picture is shared among
-    the neighbours inside, so that nothing is lost before the last row.
+    """Error diffusion (Floyd and Steinberg 1976) row by row, to and fro; what would leave the picture at its sides is
+    shared among the neighbours inside.
 
     Args:
         density: [H, W] float64 in [0, 1].
@@ -121,21 +144,15 @@ def diffuse(density, start):
     chosen = np.zeros((height, width), np.bool_)
     for i in range(height):
         turn = 1 if i % 2 == 0 else -1
-        below = i + 1 < height
         for k in range(width):
             j = k if turn == 1 else width - 1 - k
             chosen[i, j] = value[i, j] >= 0.5
             error = value[i, j] - (1.0 if chosen[i, j] else 0.0)
             ahead, behind = k + 1 < width, k > 0
-            total = (7.0 if ahead else 0.0) + (
-                (5.0 + (3.0 if behind else 0.0) + (1.0 if ahead else 0.0)) if below else 0.0
-            )
-            if total == 0.0:
-                continue
-            unit = error / total
+            unit = error / (5.0 + (8.0 if ahead else 0.0) + (3.0 if behind else 0.0))
             if ahead:
                 value[i, j + turn] += 7.0 * unit
-            if below:
+            if i + 1 < height:
                 value[i + 1, j] += 5.0 * unit
                 if behind:
                     value[i + 1, j - turn] += 3.0 * unit
