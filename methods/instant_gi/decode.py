@@ -8,7 +8,6 @@ in which pixels have integer centres; `Predicted.pixels` therefore adds half a p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -214,22 +213,19 @@ def predict(network: Network, image: Tensor, trace: Trace | None = None) -> Pred
         trace: gets the times of the stages network, dithering, triangulation and decoding, and notes.
     """
     size = (int(image.shape[2]), int(image.shape[3]))
-    with _stage(trace, "network"):
+    trace = trace or Trace()
+    with trace.stage("network"):
         features = network.features(image)
         density = network.density(features, size)
-    with _stage(trace, "dithering"):
+    with trace.stage("dithering"):
         cells = dither(density.detach().float().cpu().numpy())
         points = points_of(cells, network.block, size)
-    with _stage(trace, "triangulation"):
+    with trace.stage("triangulation"):
         triangles = triangulate(points, size)
-    if trace is not None and triangles.note:
+    if triangles.note:
         trace.note(triangles.note)
-    with _stage(trace, "decoding"):
+    with trace.stage("decoding"):
         return decode(network, features, image, triangles)
-
-
-def _stage(trace: Trace | None, name: str) -> AbstractContextManager[None]:
-    return trace.stage(name) if trace is not None else nullcontext()
 
 
 def _parts(n: int) -> Iterator[slice]:
