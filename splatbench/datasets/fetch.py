@@ -13,9 +13,10 @@ from typing import Literal
 
 import filelock
 
-from splatbench.datasets.dataset import Dataset, ManifestDataset
+from splatbench.datasets.dataset import Dataset, ManifestDataset, get_dataset
 from splatbench.datasets.download import DownloadError, ProgressHook, RetryPolicy, fetch_file
 from splatbench.datasets.facts import cache_folder
+from splatbench.datasets.images import ImageError, central_crop, load_image
 from splatbench.datasets.locate import ORIGINS, Refused, data_roots, home, judge
 from splatbench.datasets.manifest import Archive, ImageEntry, Manifest
 from splatbench.datasets.unpack import ArchiveUnreachable, UnpackError, extract_member, extract_remote, find_member
@@ -111,12 +112,26 @@ class _Fetch:
         self.dataset.forget()
 
     def _make(self, entries: Sequence[ImageEntry]) -> None:
+        from splatbench.codec.pictures import encode_png
         from splatbench.datasets.synthetic import write_synthetic
 
         for entry in entries:
             assert entry.width is not None and entry.height is not None  # the manifest's check
-            write_synthetic(self.home / entry.name, entry.height, entry.width, entry.seed)
-            self._keep_if_right(entry, self.home / entry.name)
+            target = self.home / entry.name
+            if self.manifest.generator == "synthetic":
+                write_synthetic(target, entry.height, entry.width, entry.seed)
+            else:
+                source = self.manifest.source
+                (found,) = fetch_dataset(get_dataset(source), [entry.name], 1, self.display, self.policy)
+                try:
+                    if found.path is None:
+                        raise ImageError(found.message)
+                    middle = central_crop(load_image(found.path).pixels, entry.height, entry.width)
+                except ImageError as error:
+                    self.reasons[entry.name] = f"it is cut from {source}: {error}"
+                    continue
+                write_atomic(target, encode_png(middle))
+            self._keep_if_right(entry, target)
 
     def _in_parallel(self, work: Callable[[ImageEntry], None], entries: Sequence[ImageEntry]) -> None:
         pool = concurrent.futures.ThreadPoolExecutor(self.jobs)

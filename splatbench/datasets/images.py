@@ -78,6 +78,18 @@ def pixel_sha256(pixels: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
 
+def central_crop(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The middle of a picture [H, W, 3], contiguous; of an odd remainder the larger half is cut off below and right.
+
+    Raises:
+        ImageError: the picture is smaller.
+    """
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    if min(top, left) < 0:
+        raise ImageError(f"a picture of {pixels.shape[1]}x{pixels.shape[0]} pixels has no crop of {width}x{height}")
+    return np.ascontiguousarray(pixels[top : top + height, left : left + width])
+
+
 def image_size(path: Path | str) -> tuple[int, int]:
     """(width, height) in pixels from the file's header alone.
 

@@ -87,9 +87,10 @@ class Manifest(BaseModel):
     archives: tuple[Archive, ...] = ()  # tried in order
     manual: str = ""  # how a person gets the pictures
     builtin: Literal["skimage"] | None = None  # inside an installed package
-    generator: Literal["synthetic"] | None = (
-        None  # made here, of width, height and seed (splatbench.datasets.synthetic)
-    )
+    # Made here: "synthetic" of width, height and seed (splatbench.datasets.synthetic); "central_crop" of the pictures
+    # of the same names in the data set `source`.
+    generator: Literal["synthetic", "central_crop"] | None = None
+    source: str = ""
     numbered: Numbered | None = None  # shorthand for many images; `images` adds what is known of single ones
     images: tuple[ImageEntry, ...] = ()
     # What the size of every picture must obey where width and height are not known one by one.
@@ -117,6 +118,8 @@ class Manifest(BaseModel):
             raise ValueError("homepage: needed unless the pictures are made here (`generator`)")
         if self.generator and not all(i.width and i.height and i.name.endswith(".png") for i in self.entries()):
             raise ValueError(f"generator {self.generator}: every image needs width, height and a name ending in .png")
+        if bool(self.source) != (self.generator == "central_crop"):
+            raise ValueError("source names the data set that generator central_crop cuts from: the two belong together")
         return self
 
     def entries(self) -> list[ImageEntry]:

@@ -13,7 +13,8 @@ import yaml
 from splatbench.datasets import DatasetError, available_datasets, get_dataset
 from splatbench.datasets.manifest import load_manifest, manifest_folders
 
-OURS = ["div16k", "div2k_valid_hr", "div2k_valid_x2", "div8k", "kodak", "sample", "synthetic", "synthetic_16k", "uhr"]
+OURS = ["div16k", "div2k_valid_hr", "div2k_valid_x2", "div8k", "kodak", "kodak_512", "sample", "synthetic",
+        "synthetic_16k", "uhr"]  # fmt: skip
 SMALLEST = {
     "name": "mine",
     "title": "Mine",
@@ -55,6 +56,7 @@ def test_ours_are_complete(name):
     ("name", "count", "first", "last"),
     [
         ("kodak", 24, "kodim01.png", "kodim24.png"),
+        ("kodak_512", 24, "kodim01.png", "kodim24.png"),
         ("div2k_valid_x2", 100, "0801x2.png", "0900x2.png"),
         ("div2k_valid_hr", 100, "0801.png", "0900.png"),
         ("div8k", 16, "0001.png", "1454.png"),
@@ -101,6 +103,7 @@ def test_smartsplat_sizes_have_the_published_means():
         ({"base_url": "file:///etc/"}, "base_url"),
         ({"numbered": {"pattern": "{:04d}.png", "first": 1, "last": 3}}, "outside of `numbered`: a.png"),
         ({"numbered": {"pattern": "{0.__class__}", "first": 1, "last": 3}}, "numbered.pattern"),
+        ({"source": "kodak"}, "the two belong together"),
         ({"name": "other"}, "must be the file's name"),
     ],
 )
