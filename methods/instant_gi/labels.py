@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 
 from splatbench.method import MethodError
-from splatbench.render.threads import thread_count
 from splatbench.trace import Trace
 
 from .config import Config
+from .neighbours import nth_nearest
 from .refine import Activation, refine
 from .start import quad_start
 
@@ -20,7 +19,6 @@ ITERATIONS = 50_000  # of the fit [C]
 _SPREAD = 3  # standard deviations around the mean that are told apart [C]
 #: Pixels: where ten Gaussians lie on one another the density would be infinite (ours).
 _LEAST_DISTANCE = 1e-3
-_CHUNK = 1 << 20  # pixels that are looked up at a time
 
 
 def position_probability(means: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -47,13 +45,7 @@ def position_probability(means: np.ndarray, size: tuple[int, int]) -> np.ndarray
         )
     if not np.isfinite(means).all():
         raise MethodError("Instant-GI: the fit for a label gave means that are NaN or infinite")
-    tree = cKDTree(means)
-    distances = np.empty(size)
-    rows = max(1, _CHUNK // width)
-    for begin in range(0, height, rows):
-        y, x = np.mgrid[begin : min(begin + rows, height), 0:width] + 0.5
-        found, _ = tree.query(np.stack([x, y], -1), k=[NEIGHBOUR], workers=thread_count())
-        distances[begin : begin + rows] = found[..., 0]
+    distances = nth_nearest(means, size, NEIGHBOUR).astype(np.float64)
     density = NEIGHBOUR / np.sqrt(np.maximum(distances, _LEAST_DISTANCE))
     mean, spread = density.mean(), _SPREAD * density.std(ddof=min(1, density.size - 1))
     low, high = max(mean - spread, density.min()), min(mean + spread, density.max())

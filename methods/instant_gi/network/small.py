@@ -66,6 +66,10 @@ class SmallNet(nn.Module):
         self.up = nn.ModuleList(_levels(s.widths[:-1], s.up_blocks))
         self.output = Convolution(s.widths[0], FEATURES, 1)
         self.heads = Heads()
+        self._outputs = {self.output, *_last_layers(self.heads)}
+        for module in self.heads.modules():  # the released deviation of 0.02 is for its 100 epochs
+            if isinstance(module, nn.Linear) and module not in self._outputs:
+                module.reset_parameters()
 
     def features(self, image: Tensor) -> Tensor:
         """[B, 64, ceil(H/k), ceil(W/k)] float32 of pictures [B, 3, H, W] in [0, 1]."""
@@ -83,8 +87,13 @@ class SmallNet(nn.Module):
             return self.output(functional.relu(x.float()))[:, :, :height, :width]
 
     def density(self, features: Tensor, size: tuple[int, int]) -> Tensor:
-        """[B, ceil(H/k), ceil(W/k)] in (0, 1): one value per block, where the published network takes a maximum."""
-        return self.heads.position_field(features.permute(0, 2, 3, 1)).squeeze(-1)
+        """[ceil(H/k), ceil(W/k)] in (0, 1) of one picture's features: one value per block, where the published network
+        takes the largest of its pixels."""
+        return self.densities(features)[0]
+
+    def densities(self, features: Tensor) -> Tensor:
+        """[B, ceil(H/k), ceil(W/k)] of B pictures."""
+        return self.heads.position_field(features.permute(0, 2, 3, 1)).squeeze(-1).float()
 
     def sample(self, features: Tensor, points: Tensor, size: tuple[int, int]) -> Tensor:
         """[..., 64] float32, bilinear between the middles of blocks; beyond the outer ones constant.
@@ -105,8 +114,9 @@ class SmallNet(nn.Module):
         return functional.pad(image, (0, right, 0, below), mode="replicate")
 
     def matrices(self) -> list[nn.Parameter]:
-        """The weights of all convolutions but the last."""
-        return [m.weight for m in self.modules() if isinstance(m, Convolution) and m is not self.output]
+        """The weights of all layers but those that give features and what decodes a Gaussian."""
+        layers = (m for m in self.modules() if isinstance(m, Convolution | nn.Linear))
+        return [layer.weight for layer in layers if layer not in self._outputs]
 
     def describe(self) -> dict[str, Any]:
         """Its settings as plain values, for the file of its weights."""
@@ -118,3 +128,8 @@ def _levels(widths: tuple[int, ...], blocks: tuple[int, ...]) -> list[nn.Sequent
         nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
         for width, count in zip(widths, blocks, strict=True)
     ]
+
+
+def _last_layers(heads: Heads) -> list[nn.Linear]:
+    fields = (heads.position_field, heads.bc_field, heads.scale_rot_field, heads.color_field)
+    return [[layer for layer in field if isinstance(layer, nn.Linear)][-1] for field in fields]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,11 +33,14 @@ def test_equals_all_distances(part, seed, n, size, crowd):
     assert np.allclose(label, brute_force(means.astype(np.float32).astype(np.float64), size), atol=1e-6)
 
 
-def test_chunks_change_nothing(part, monkeypatch):
-    means = np.random.default_rng(1).random((300, 2)) * [50, 37]
-    whole = part("labels").position_probability(means, (37, 50))
-    monkeypatch.setattr(part("labels"), "_CHUNK", 170)
-    assert np.array_equal(part("labels").position_probability(means, (37, 50)), whole)
+@pytest.mark.parametrize("spread", [1.0, 1.4, 0.2])
+@pytest.mark.parametrize("count", [10, 37, 3000])
+def test_nth_nearest_is_that_of_a_tree(part, count, spread):
+    """Points inside, beyond and crowded in a corner; the n-th nearest may be most of the picture away."""
+    points = np.random.default_rng(count).random((count, 2)) * [90, 61] * spread - [3, 5]
+    y, x = np.mgrid[0:61, 0:90] + 0.5
+    expected = cKDTree(points).query(np.stack([x, y], -1), k=[10])[0][..., 0]
+    assert np.allclose(part("neighbours").nth_nearest(points, (61, 90), 10), expected, atol=1e-5)
 
 
 def test_ends_are_clipped_at_three_deviations(part):
