@@ -41,8 +41,8 @@ def _search(points, first, low, side, columns, rows, n, out):
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             x, y = j + 0.5, i + 0.5
-            cx = int(math.floor((x - low[0]) / side))
-            cy = int(math.floor((y - low[1]) / side))
+            cx = math.floor((x - low[0]) / side)
+            cy = math.floor((y - low[1]) / side)
             # One pixel further the n-th nearest is at most one further: anything beyond that need not be looked at.
             best[:] = np.inf if j == 0 else (math.sqrt(best[n - 1]) + 1.0) ** 2
             # From the pixel to the edge of its own cell: what lies r rings out is at least r - 1 cells and this away.

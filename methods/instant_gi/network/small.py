@@ -1,8 +1,8 @@
 """Instant-GI-small: our network for the same method, small enough to train on two CPU cores.
 
-The position probability is read block by block of k x k pixels, so the network works at that resolution: the pixels of
-a block become channels (space to depth), and a small U-Net of 3x3 convolutions sees the surroundings. What follows, from
-dithering to the heads that decode a triangle, is the published method. It is not the published network.
+The position probability is read block by block of k x k pixels, so the network works at that resolution: the pixels
+of a block become channels (space to depth), and a small U-Net of 3x3 convolutions sees the surroundings. What follows,
+from dithering to the heads that decode a triangle, is the published method. It is not the published network.
 """
 
 from __future__ import annotations
