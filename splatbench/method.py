@@ -23,6 +23,7 @@ from splatbench.trace import Trace
 
 if TYPE_CHECKING:
     from splatbench.render import LayeredPicture
+    from splatbench.training.labels import LabelMaker
     from splatbench.training.task import Task
 
 #: What a decoder returns: Gaussians, a picture made of several sets of them, or for pixel codecs (controls) the picture
@@ -145,6 +146,18 @@ class Method(abc.ABC):
             MethodError: there is nothing to train, no such phase, or a setting that the phase does not have.
         """
         raise MethodError(f"{cls.title} has nothing to train")
+
+    @classmethod
+    def make_labels(cls, settings: Mapping[str, Any]) -> LabelMaker:
+        """What `splatbench labels` makes of each training picture, for a method whose task learns with labels.
+
+        Args:
+            settings: plain values not yet checked.
+
+        Raises:
+            MethodError: its training needs no labels, or has no such setting.
+        """
+        raise MethodError(f"the training of {cls.title} needs no labels")
 
     @classmethod
     def fingerprint(cls, config: Any) -> str:

@@ -26,6 +26,7 @@ from .refine import Activation, refine
 from .start import Start, network_start, quad_start, random_start
 
 if TYPE_CHECKING:
+    from splatbench.training.labels import LabelMaker
     from splatbench.training.task import Task
 
     from .decode import Network
@@ -125,6 +126,18 @@ class InstantGI(Method):
             return fingerprint(weights.find(config))
         except WeightsMissing:
             return "missing"
+
+    @classmethod
+    def make_labels(cls, settings: Mapping[str, Any]) -> LabelMaker:
+        """Pseudo labels of the position probability: `settings` are those of the fit that shows where Gaussians go."""
+        from splatbench.training.labels import LabelMaker
+
+        from .labels import ITERATIONS, pseudo_label
+
+        config = cls.make_config({"iterations": ITERATIONS, "start": "quad", **settings})
+        if config.start != "quad":
+            raise MethodError(f"labels begin from the quadtree, not with start {config.start!r}; leave `start` out")
+        return LabelMaker(config, lambda image: pseudo_label(image, config.iterations, config=config))
 
     @classmethod
     def training_task(cls, settings: Mapping[str, Any], phase: str) -> Task:

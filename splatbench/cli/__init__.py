@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from splatbench.cli import data, decode, doctor, fit, methods, report, run, stages, train, weights
+from splatbench.cli import data, decode, doctor, fit, labels, methods, report, run, stages, train, weights
 
 HELP = """Benchmark images made of 2D Gaussians.
 
@@ -40,6 +40,7 @@ app.command("evaluate-shard", rich_help_panel="Stages of an experiment (Snakemak
 app.command("collect", rich_help_panel="Stages of an experiment (Snakemake calls these)")(stages.collect)
 app.add_typer(report.app, name="report", rich_help_panel="Stages of an experiment (Snakemake calls these)")
 app.command("train", rich_help_panel="Training")(train.train)
+app.command("labels", rich_help_panel="Training")(labels.labels)
 app.command("methods", rich_help_panel="What there is")(methods.methods)
 app.add_typer(data.app, name="data", rich_help_panel="What there is")
 app.add_typer(weights.app, name="weights", rich_help_panel="What there is")

@@ -27,6 +27,7 @@ from splatbench.cli.options import (
     Settings,
     TargetPsnr,
     make_budget,
+    parse_settings,
 )
 
 if TYPE_CHECKING:
@@ -159,8 +160,6 @@ def fit_image(
     from dataclasses import replace
     from typing import cast
 
-    import yaml
-
     from splatbench.codec import with_groups
     from splatbench.datasets import load_picture
     from splatbench.devices import Choice, choose_device, gpu_slots, lease_gpu
@@ -168,12 +167,7 @@ def fit_image(
     from splatbench.runner.encoding import check_budget, encode_image, warm_up
     from splatbench.runner.progress import Reporter
 
-    values = {}
-    for setting in settings:
-        key, separator, text = setting.partition("=")
-        if not separator:
-            raise typer.BadParameter(f"--set {setting}: expected KEY=VALUE")
-        values[key] = yaml.safe_load(text)
+    values = parse_settings(settings)
     kind = get_method(method_name)
     if budget.target not in kind.budgets:
         raise typer.BadParameter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -35,6 +35,26 @@ Metrics = Annotated[
 ]
 
 DEFAULT_METRICS = "psnr,psnr_u8,ssim,ms_ssim"
+
+
+def parse_settings(settings: list[str] | None) -> dict[str, Any]:
+    """The values of --set KEY=VALUE, each read as YAML.
+
+    Raises:
+        typer.BadParameter: one that is not KEY=VALUE, or whose value is not YAML.
+    """
+    import yaml
+
+    values = {}
+    for setting in settings or []:
+        key, separator, text = setting.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"--set {setting}: expected KEY=VALUE")
+        try:
+            values[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise typer.BadParameter(f"--set {key}: the value is not YAML: {error}") from None
+    return values
 
 
 def make_budget(

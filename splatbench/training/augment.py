@@ -19,12 +19,12 @@ def augment(picture: np.ndarray, rules: Augment, rng: np.random.Generator) -> np
     """All that is asked for, in the order of `Augment`, each with its own probability.
 
     Args:
-        picture: uint8 [H, W, 3].
+        picture: uint8 [H, W, 3], or [H, W, 4] with its label, which is only turned.
         rng: decides everything; a fresh one for each picture of each step. (The released code of AIR starts it anew
             with a constant for every batch, so that all batches get the same few changes.)
 
     Returns:
-        uint8, contiguous; [W, H, 3] if transposed.
+        uint8, contiguous; [W, H, 3 or 4] if transposed.
     """
     if rng.random() < rules.flip:
         picture = picture[:, ::-1]
@@ -32,7 +32,7 @@ def augment(picture: np.ndarray, rules: Augment, rng: np.random.Generator) -> np
         picture = picture[::-1]
     if rng.random() < rules.transpose:
         picture = picture.transpose(1, 0, 2)
-    picture = np.ascontiguousarray(picture)
+    picture, label = np.ascontiguousarray(picture[..., :3]), picture[..., 3:]
     if rules.colour is not None and rng.random() < rules.colour.p:
         picture = change_colour(picture, rules.colour, rng)
     if rules.noise is not None and rng.random() < rules.noise.p:
@@ -41,7 +41,7 @@ def augment(picture: np.ndarray, rules: Augment, rng: np.random.Generator) -> np
         picture = through_jpeg(picture, int(rng.integers(*rules.jpeg.quality, endpoint=True)))
     if rules.blur is not None and rng.random() < rules.blur.p:
         picture = blur(picture, rng.uniform(*rules.blur.scale), _ENLARGE[rng.integers(len(_ENLARGE))])
-    return picture
+    return np.concatenate([picture, label], 2) if label.size else picture
 
 
 def change_colour(picture: np.ndarray, rule: Colour, rng: np.random.Generator) -> np.ndarray:

@@ -40,15 +40,16 @@ def start_seed(seed: int) -> int:
 class Batches(Dataset[Tensor]):
     """What one of `world` processes learns from.
 
-    The pictures are shuffled anew for every pass over them. All processes together take the samples that one process
-    with `world` times the batch would take, changed in the same way, cut to the same size.
+    The pictures are shuffled anew for every pass over them, or taken in the order of their names. All processes
+    together take the samples that one process with `world` times the batch would take, changed in the same way, cut to
+    the same size.
     """
 
     def __init__(self, pictures: Pictures, config: TrainingConfig, rank: int = 0, world: int = 1) -> None:
         self.pictures, self.config, self.rank, self.world = pictures, config, rank, world
 
     def batch_for(self, step: int, part: int = 0) -> Tensor:
-        """uint8 [B, 3, H, W]; `part` counts the batches that are accumulated in one step.
+        """uint8 [B, 3, H, W], or [B, 4, H, W] with labels; `part` counts the batches that are accumulated in one step.
 
         Raises:
             TrainingError: no picture can be read, or one is smaller than the crop where that is refused.
@@ -59,10 +60,11 @@ class Batches(Dataset[Tensor]):
         samples = [self._sample(first + i, size) for i in range(config.batch)]
         return torch.from_numpy(np.stack(samples)).permute(0, 3, 1, 2).contiguous()
 
-    def _sample(self, count: int, size: tuple[int, int]) -> np.ndarray:
+    def _sample(self, count: int, size: tuple[int, int] | None) -> np.ndarray:
         """The count-th sample of the run."""
         turn, place = divmod(count, len(self.pictures))
-        position = int(_order(self.config.seed, turn, len(self.pictures))[place])
+        listed = self.config.data.order == "listed"
+        position = place if listed else int(_order(self.config.seed, turn, len(self.pictures))[place])
         rng = stream(self.config.seed, _SAMPLE, count)
         name, picture = self.pictures.get(position)
         return augment(cut(picture, size, self.config.size, rng, name), self.config.augment, rng)

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from splatbench.schema import Strict, explain, read_mapping
 from splatbench.training.errors import TrainingError
-from splatbench.training.picture_rules import AIR_AUGMENT, Augment, Crop, Data, Stretch
+from splatbench.training.picture_rules import AIR_AUGMENT, Augment, Crop, Data, Size, Whole
 from splatbench.training.schedule import Constant, Cosine, Optimiser, Steps
 
 
@@ -23,7 +23,7 @@ class TrainingConfig(Strict):
     settings: dict[str, Any] = Field(default_factory=dict)
     init: Path | None = None  # weights to start from: what an earlier phase exported, or one of its checkpoints
     data: Data
-    size: Annotated[Crop | Stretch, Field(discriminator="policy")]
+    size: Size
     augment: Augment = Augment()
     batch: int = Field(ge=1)  # pictures per process
     accumulate: int = Field(default=1, ge=1)  # batches per step
@@ -53,6 +53,12 @@ class TrainingConfig(Strict):
     def _transposes_squares(self) -> TrainingConfig:
         if self.augment.transpose and not (isinstance(self.size, Crop) and self.size.square):
             raise ValueError("`augment.transpose` needs square crops (`size: {policy: crop, square: true}`)")
+        return self
+
+    @model_validator(mode="after")
+    def _one_whole_picture(self) -> TrainingConfig:
+        if isinstance(self.size, Whole) and self.batch > 1:
+            raise ValueError("`size: {policy: whole}` takes `batch: 1` (and `accumulate` for more pictures per step)")
         return self
 
     def learning_rate_factor(self, step: int) -> float:

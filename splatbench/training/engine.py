@@ -117,7 +117,8 @@ class Engine:
             self.optimiser.state.pop(parameter, None)
 
     def accumulate(self, batch: Tensor, step: int, last: bool) -> dict[str, float]:
-        """Adds the gradients of a batch, uint8 [B, 3, H, W]. Returns its `loss`, and the task's numbers for the log."""
+        """Adds the gradients of a batch, uint8 [B, 3, H, W], or 4 with labels. Returns its `loss`, and the task's
+        numbers for the log."""
         with self.fabric.no_backward_sync(self._module, enabled=not last):
             loss, values = self._module(self.fabric.to_device(batch), step)
             if loss.ndim or not loss.requires_grad:

@@ -41,6 +41,8 @@ class Data(Strict):
     """Where pictures come from."""
 
     train: str  # folder, or tar shards with a glob in the file name; relative: below SPLATBENCH_DATA, then from here
+    labels: str | None = None  # folder of one grey picture for each picture of `train`, which the task learns with it
+    order: Literal["shuffled", "listed"] = "shuffled"  # anew for every pass, or by name (Instant-GI, released code)
     validation: Validation | None = None
     cache_mb: int = Field(default=2048, ge=0)  # decoded pictures kept in memory, 10^6 bytes in all
     workers: int = Field(default=0, ge=0)  # processes; 0: one thread ahead of the training
@@ -78,6 +80,16 @@ class Stretch(Strict):
         if not 1 <= self.area[0] <= self.area[1] or not 0 < self.aspect[0] <= self.aspect[1]:
             raise ValueError(f"positive, lower end first: got area {list(self.area)}, aspect {list(self.aspect)}")
         return self
+
+
+class Whole(Strict):
+    """Pictures as they are, one per batch (Instant-GI, released code)."""
+
+    policy: Literal["whole"] = "whole"
+
+
+#: How a picture is brought to the size of its batch.
+Size = Annotated[Crop | Stretch | Whole, Field(discriminator="policy")]
 
 
 class Colour(Strict):

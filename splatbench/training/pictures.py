@@ -10,6 +10,7 @@ import numpy as np
 
 from splatbench.datasets.images import ImageError
 from splatbench.training.errors import TrainingError
+from splatbench.training.label_files import LabelFolder
 from splatbench.training.picture_rules import Data
 from splatbench.training.sources import Source, open_source, split
 
@@ -19,12 +20,17 @@ logger = logging.getLogger(__name__)
 class Pictures:
     """Some pictures of a source, decoded, as many of them kept in memory as a limit allows; broken ones passed over.
 
+    Args:
+        labels: where the label of each picture is, which then is its fourth channel.
+
     Attributes:
         broken: names of the files that could not be read so far.
     """
 
-    def __init__(self, source: Source, indices: Sequence[int], cache_bytes: int) -> None:
-        self.source, self.indices = source, list(indices)
+    def __init__(
+        self, source: Source, indices: Sequence[int], cache_bytes: int, labels: LabelFolder | None = None
+    ) -> None:
+        self.source, self.indices, self.labels = source, list(indices), labels
         self.broken: list[str] = []
         self._unreadable: set[int] = set()
         self._kept: dict[int, np.ndarray] = {}
@@ -34,10 +40,10 @@ class Pictures:
         return len(self.indices)
 
     def get(self, position: int) -> tuple[str, np.ndarray]:
-        """Name and uint8 [H, W, 3] of a picture, or of the next one that can be read.
+        """Name and uint8 [H, W, 3 or 4] of a picture, or of the next one that can be read.
 
         Raises:
-            TrainingError: not one can be read.
+            TrainingError: not one can be read, or a label is missing or does not fit.
         """
         for place in (*range(position, len(self)), *range(position)):
             picture = self._read(place)
@@ -74,6 +80,8 @@ class Pictures:
             self.broken.append(self._name(position))
             logger.warning("left out (%d so far): %s", len(self.broken), error)
             return None
+        if self.labels is not None:
+            picture = np.dstack([picture, self.labels.read(self._name(position), picture.shape[:2])])
         if picture.nbytes <= self._free:
             self._free -= picture.nbytes
             self._kept[position] = picture
@@ -86,7 +94,7 @@ class Material:
 
     Attributes:
         place: where the pictures are, for people.
-        fingerprint: changes when names or number of the training pictures change.
+        fingerprint: changes when names or number of the training pictures change, or the content of their labels.
     """
 
     place: str
@@ -99,7 +107,8 @@ def open_material(data: Data) -> Material:
     """Looks the pictures up and splits them; none is decoded yet.
 
     Raises:
-        TrainingError: no pictures, a damaged shard or manifest, or a split that leaves one side empty.
+        TrainingError: no pictures, a damaged shard or manifest, a split that leaves one side empty, or a training
+            picture without a label where labels are asked for.
     """
     source = held = open_source(data.train)
     training, validation = list(range(len(source.names))), list[int]()
@@ -110,6 +119,8 @@ def open_material(data: Data) -> Material:
     elif rule is not None:
         training, validation = split(source, rule)
     kept = data.cache_mb * 1_000_000 // max(1, data.workers)  # every worker has its own
-    return Material(
-        source.place, source.fingerprint(training), Pictures(source, training, kept), Pictures(held, validation, 0)
-    )
+    fingerprint, labels = source.fingerprint(training), None
+    if data.labels is not None:
+        labels = LabelFolder(data.labels)
+        fingerprint += "+" + labels.fingerprint([source.names[i] for i in training])
+    return Material(source.place, fingerprint, Pictures(source, training, kept, labels), Pictures(held, validation, 0))

@@ -1,4 +1,4 @@
-"""Pictures of any size made into batches of one size: random crops, or the whole picture stretched."""
+"""Pictures of any size made into batches of one size: random crops, or whole pictures, stretched or one by one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import numpy as np
 from PIL import Image
 
 from splatbench.training.errors import TrainingError
-from splatbench.training.picture_rules import Crop, Stretch
+from splatbench.training.picture_rules import Crop, Stretch, Whole
 
 
-def draw_size(rule: Crop | Stretch, rng: np.random.Generator) -> tuple[int, int]:
-    """Height and width of a batch, pixels."""
+def draw_size(rule: Crop | Stretch | Whole, rng: np.random.Generator) -> tuple[int, int] | None:
+    """Height and width of a batch, pixels; None where its picture decides."""
+    if isinstance(rule, Whole):
+        return None
     if isinstance(rule, Stretch):
         # AIR's code: the area uniform, then the aspect uniform, both truncated to whole pixels.
         area, aspect = rng.uniform(*rule.area), rng.uniform(*rule.aspect)
@@ -23,21 +25,27 @@ def draw_size(rule: Crop | Stretch, rng: np.random.Generator) -> tuple[int, int]
 
 
 def cut(
-    picture: np.ndarray, size: tuple[int, int], rule: Crop | Stretch, rng: np.random.Generator, name: str
+    picture: np.ndarray,
+    size: tuple[int, int] | None,
+    rule: Crop | Stretch | Whole,
+    rng: np.random.Generator,
+    name: str,
 ) -> np.ndarray:
     """One picture of a batch.
 
     Args:
-        picture: uint8 [H, W, 3].
-        size: height and width wanted.
+        picture: uint8 [H, W, 3], or [H, W, 4] with its label.
+        size: what `draw_size` gave.
         name: of the picture, for messages.
 
     Returns:
-        uint8 [height, width, 3].
+        uint8 [height, width, 3 or 4].
 
     Raises:
         TrainingError: smaller than the crop, where that is refused.
     """
+    if size is None or isinstance(rule, Whole):
+        return picture
     if isinstance(rule, Stretch):
         return resample(picture, size)
     (height, width), (full_height, full_width) = size, picture.shape[:2]
@@ -56,10 +64,13 @@ def cut(
 
 
 def resample(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """uint8 [H, W, 3] at another height and width: each axis by area averaging if it shrinks, bilinear if it grows.
+    """uint8 [H, W, 3 or 4] at another height and width: each axis by area averaging if it shrinks, bilinear if it
+    grows.
 
     (The released code of AIR chooses one of the two for both axes, by the number of pixels.)
     """
+    if picture.ndim == 3 and picture.shape[2] == 4:  # a label is no opacity, which Pillow would weight colours by
+        return np.dstack([resample(picture[..., :3], size), resample(picture[..., 3], size)])
     height, width = size
     image = Image.fromarray(picture)
     if width != image.width:

@@ -138,6 +138,12 @@ def _index(shard: Path) -> list[tuple[str, _Member]]:
         raise TrainingError(f"{shard}: not an uncompressed tar file, or a damaged one ({error})") from None
 
 
+def places(where: str) -> list[Path]:
+    """Where a path may be: as it is, or below the folders of SPLATBENCH_DATA and then below the current one."""
+    path = Path(where).expanduser()
+    return [path] if path.is_absolute() else [*(root / path for root in data_roots()), Path.cwd() / path]
+
+
 def open_source(where: str) -> Source:
     """A folder, a tar file, or a glob of tar files (`imagenet/train-*.tar`).
 
@@ -146,16 +152,14 @@ def open_source(where: str) -> Source:
     Raises:
         TrainingError: nothing there; names the places.
     """
-    path = Path(where).expanduser()
-    places = [path] if path.is_absolute() else [*(root / path for root in data_roots()), Path.cwd() / path]
-    for place in places:
+    for place in (found := places(where)):
         if place.is_dir():
             return FolderSource(place)
         shards = [place] if place.is_file() else sorted(place.parent.glob(place.name))
         if shards:
             return ShardSource(shards)
     raise TrainingError(
-        f"no pictures at {where}: looked at {', '.join(map(str, places))}; name a folder or tar files in "
+        f"no pictures at {where}: looked at {', '.join(map(str, found))}; name a folder or tar files in "
         "`data.train` (--set data.train=FOLDER), or set SPLATBENCH_DATA to the folder that holds it"
     )
 

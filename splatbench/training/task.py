@@ -42,7 +42,8 @@ class Task(abc.ABC):
         """The loss of a batch, a scalar with gradients; and scalars for the log.
 
         Args:
-            batch: float32 [B, 3, H, W] in [0, 1], on the model's device.
+            batch: float32 [B, 3, H, W] in [0, 1], on the model's device; [B, 4, H, W] with `data.labels`, the label
+                last.
             step: of the optimiser, from 0; the same for all batches that are accumulated.
 
         Runs inside autocast of the run's precision. Parameters that the loss does not touch keep no gradient and are

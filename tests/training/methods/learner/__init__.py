@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from splatbench.method import Method, MethodError, build_dataclass
+from splatbench.training.labels import LabelMaker
 from splatbench.training.task import Task
 
 
@@ -25,6 +26,11 @@ class Settings:
     noise: float = 0.01  # on the input, from torch's global generator
     broken: tuple[int, ...] = ()  # steps whose loss is not a number
     infinite: tuple[int, ...] = ()  # steps whose gradient is infinite and whose loss is not
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    gain: float = 1.0
 
 
 class Learner(Method):
@@ -46,6 +52,17 @@ class Learner(Method):
         if phase not in ("first", "second"):
             raise MethodError(f"Learner has no phase {phase!r}")
         return LearnerTask(build_dataclass(Settings, settings, "learner"))
+
+    @classmethod
+    def make_labels(cls, settings: Mapping[str, Any]) -> LabelMaker:
+        chosen: LabelSettings = build_dataclass(LabelSettings, settings, "learner")
+
+        def label(image: np.ndarray) -> np.ndarray:
+            if min(image.shape[:2]) < 8:
+                raise MethodError("the picture is too small")
+            return image.mean(2) / 255 * chosen.gain
+
+        return LabelMaker(chosen, label)
 
 
 def stage() -> nn.Module:
