@@ -19,7 +19,7 @@ from splatbench.metrics.weights import folders
 
 from .config import Config
 from .model import load_small
-from .network.checkpoint import CheckpointError, load_official
+from .network.checkpoint import load_official
 from .quantiser import Codec
 from .stages import Prediction, StageNetwork
 
@@ -67,10 +67,7 @@ def load(config: Config, device: str) -> Loaded:
     network: StageNetwork
     learned: Codec | None
     if config.preset == "official":
-        try:
-            net = load_official(path).to(device).eval()
-        except CheckpointError as error:
-            raise MethodError(str(error)) from None
+        net = load_official(path).to(device).eval()
         network, learned = net, net.codec
     else:
         model = load_small(path).to(device).eval()
