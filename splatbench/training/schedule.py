@@ -42,11 +42,13 @@ class Cosine(Strict):
     kind: Literal["cosine"] = "cosine"
     warmup: int = Field(default=0, ge=0)  # steps
     floor: float = Field(default=0.0, ge=0, le=1)  # share of the learning rate
+    epoch_steps: int = Field(default=1, ge=1)  # constant within so many steps (Instant-GI, released code: an epoch)
 
     def factor(self, step: int, iterations: int) -> float:
         if step < self.warmup:
             return (step + 1) / (self.warmup + 1)
-        progress = (step - self.warmup) / max(1, iterations - self.warmup)
+        step = step // self.epoch_steps * self.epoch_steps
+        progress = max(0, step - self.warmup) / max(1, iterations - self.warmup)
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 

@@ -64,7 +64,7 @@ class SmallNet(nn.Module):
             Convolution(below, 4 * above, 1) for above, below in zip(s.widths, s.widths[1:], strict=False)
         )
         self.up = nn.ModuleList(_levels(s.widths[:-1], s.up_blocks))
-        self.output = Convolution(s.widths[0], FEATURES, 1)
+        self.output = nn.Linear(s.widths[0], FEATURES)
         self.heads = Heads()
         self._outputs = {self.output, *_last_layers(self.heads)}
         for module in self.heads.modules():  # the released deviation of 0.02 is for its 100 epochs
@@ -84,7 +84,8 @@ class SmallNet(nn.Module):
         for level, raise_ in zip(reversed(self.up), reversed(self.raise_), strict=True):
             x = level(skips.pop() + functional.pixel_shuffle(raise_(x), 2))
         with torch.autocast(x.device.type, enabled=False):
-            return self.output(functional.relu(x.float()))[:, :, :height, :width]
+            found: Tensor = self.output(functional.relu(x.float()).permute(0, 2, 3, 1))
+            return found.permute(0, 3, 1, 2)[:, :, :height, :width]
 
     def density(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """[ceil(H/k), ceil(W/k)] in (0, 1) of one picture's features: one value per block, where the published network
