@@ -47,9 +47,12 @@ class InstantGI(Method):
     _network: Network | None = None
 
     def prepare(self) -> None:
-        """Loads the weights where the settings need them, and compiles what an encoding runs."""
+        """Loads the weights where the start needs them, and compiles what an encoding runs."""
         picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        self.encode(picture, Budget(native=True, iterations=1), Trace())
+        budget = (
+            Budget(gaussians=100, iterations=1) if self.config.start == "random" else Budget(native=True, iterations=1)
+        )
+        self.encode(picture, budget, Trace())
 
     @property
     def network(self) -> Network:
@@ -96,19 +99,22 @@ class InstantGI(Method):
             return quad_start(image, config, self.device, trace)
         if config.start == "random" and wanted is not None:
             return random_start(size, wanted, seed, config, self.device, trace)
-        network = self.network
+        picture = target.permute(2, 0, 1)[None].float() / 255
+        if config.start == "network":
+            return network_start(self._network_for(size, trace), picture, wanted, config, trace)
+        with trace.paused():  # the published comparison: as many as the network has, which costs this start nothing
+            count = len(predict(self._network_for(size, trace), picture).means)
+        trace.note("the network's number of Gaussians, found outside the clock")
+        return random_start(size, count, seed, config, self.device, trace)
+
+    def _network_for(self, size: tuple[int, int], trace: Trace) -> Network:
+        """The network, if it takes pictures of (H, W); notes which weights it has."""
+        network, file = self.network, weights.find(self.config)
         if min(size) < network.least_side:
             least = f"{network.least_side}x{network.least_side}"
             raise MethodError(f"this network takes pictures of at least {least} pixels, got {size[1]}x{size[0]}")
-        file = weights.find(config)
         trace.note(f"weights {file.name}, fingerprint {fingerprint(file)}")
-        picture = target.permute(2, 0, 1)[None].float() / 255
-        if config.start == "network":
-            return network_start(network, picture, wanted, config, trace)
-        with trace.paused():  # the published comparison: as many as the network has, which costs this start nothing
-            count = len(predict(network, picture).means)
-        trace.note("the network's number of Gaussians, found outside the clock")
-        return random_start(size, count, seed, config, self.device, trace)
+        return network
 
     def to_bytes(self, encoding: Gaussians2D) -> bytes:
         return bitstream.write_gaussians(encoding)

@@ -7,7 +7,6 @@ here the centre of the first pixel is at 0.5, so means are shifted by half a pix
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from splatbench.fitting import PictureLoss, on_curve, psnr
+from splatbench.fitting import PictureLoss, on_curve, psnr, published_gradient
 from splatbench.gaussians import Gaussians2D
 from splatbench.losses import Objective
 from splatbench.optim import Adan
@@ -23,7 +22,6 @@ from splatbench.render import covariance_from_scales
 from splatbench.trace import Trace
 
 from .config import Config
-from .gradient import published_gradient
 
 OBJECTIVE = Objective(l2=1.0, clamp=True)
 #: Pixels: added to a raw scale before the absolute value, or the least scale [released code].
@@ -65,7 +63,7 @@ class Activation:
         """[N, 3] float64 (Sxx, Sxy, Syy), with the gradient that the settings ask for."""
         scales, angles = self.scales(parameters["scaling"]), self.angles(parameters["rotation"])
         covariance = covariance_from_scales(scales, angles)
-        return published_gradient(covariance) if self.config.repeats_published_gradient else covariance
+        return published_gradient(covariance, offdiagonal=1) if self.config.repeats_published_gradient else covariance
 
     @torch.no_grad()
     def gaussians(self, parameters: dict[str, Tensor]) -> Gaussians2D:
@@ -142,9 +140,9 @@ def refine(
         loss.backward()
         optimiser.step()
         schedule.step()
-        error = picture_loss.mse()
-        trace.step(i, iterations, loss=loss.item(), psnr=psnr(error) if math.isfinite(error) else error)
+        quality = psnr(picture_loss.mse())
+        trace.step(i, iterations, loss=loss.item(), psnr=quality)
         if on_curve(i, iterations):
-            trace.log(i, psnr=psnr(error))
+            trace.log(i, psnr=quality)
         if trace.wants(i) and i < iterations:
             trace.snapshot(i, snapshot(parameters))

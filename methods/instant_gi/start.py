@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 from torch.nn import functional
 
@@ -22,9 +24,10 @@ from .dither import dither, points_of
 from .refine import Activation, random_parameters, raw_parameters
 from .triangulation import Triangles, triangulate
 
-#: A wanted count is met if so many per cent of it are missing at most, else searched for again, at most so often.
+#: A wanted count is met if at most this share of it is missing, else searched for again, at most so often.
 _TOLERANCE, _ROUNDS = 0.01, 8
-_HALVINGS = 24
+#: Factors of the position probability: the largest one, with a point in every block, and the resolution of logarithms.
+_MOST, _RESOLUTION = 1e6, 1e-4
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def predict_count(network: Network, image: Tensor, wanted: int, trace: Trace) ->
         image: [1, 3, H, W] float32 in [0, 1].
 
     Raises:
-        MethodError: more than there are with a point in every block, or fewer than with hardly any.
+        MethodError: more than there are with a point in every block, or fewer than with none.
     """
     size = (int(image.shape[2]), int(image.shape[3]))
     with trace.stage("network"):
@@ -132,28 +135,33 @@ def meet_count(
 
     Args:
         density: [h, w] float32 in (0, 1), one value per block.
+
+    Raises:
+        MethodError: see `predict_count`.
     """
     best: tuple[Triangles, float] | None = None
-    points_wanted, tried = wanted // 2, list[int]()
+    points, counts = wanted // 2, list[int]()
     for _ in range(_ROUNDS):
         with trace.stage("dithering"):
-            factor = _factor_for(density, points_wanted)
-            points = points_of(_dithered(density, factor), block, size)
+            factor = _factor_for(density, points)
+            cells = _dithered(density, factor)
         with trace.stage("triangulation"):
-            triangles = triangulate(points, size)
-        count = len(triangles.corners)
-        tried.append(count)
-        if count <= wanted and (best is None or count > len(best[0].corners)):
+            triangles = triangulate(points_of(cells, block, size), size)
+        counts.append(len(triangles))
+        if counts[-1] <= wanted and (best is None or counts[-1] > len(best[0])):
             best = triangles, factor
-        if (1 - _TOLERANCE) * wanted <= count <= wanted or (count > wanted and points_wanted == 0):
-            break
-        if count < wanted and len(points) < points_wanted * (1 - _TOLERANCE):  # every block that may hold one has one
+        if best is not None and len(best[0]) >= (1 - _TOLERANCE) * wanted:
+            return best
+        if counts[-1] < wanted and factor == _MOST:
             raise MethodError(
-                f"blocks of {block}x{block} pixels hold at most {count} Gaussians in this picture, {wanted} are wanted"
+                f"blocks of {block}x{block} pixels hold at most {counts[-1]} Gaussians in this picture, {wanted} are "
+                "wanted; ask for fewer"
             )
-        points_wanted = max(0, points_wanted + (wanted - count) // 2)
+        if counts[-1] > wanted and points == 0:
+            break
+        points = max(0, points + (wanted - counts[-1]) // 2)
     if best is None:
-        raise MethodError(f"the fewest Gaussians in this picture are {min(tried)}, {wanted} are wanted")
+        raise MethodError(f"the fewest Gaussians in this picture are {min(counts)}, {wanted} are wanted; ask for more")
     return best
 
 
@@ -162,14 +170,14 @@ def _dithered(density: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _factor_for(density: np.ndarray, points: int) -> float:
-    """The largest factor found by bisection that gives at most so many points."""
-    low, high = 0.0, points / max(float(density.sum()), 1e-9) + 1e-9
-    while int(_dithered(density, high).sum()) <= points and high * float(density.min()) < 1:
-        low, high = high, 2 * high
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if int(_dithered(density, middle).sum()) <= points:
-            low = middle
-        else:
-            high = middle
-    return low
+    """A factor, up to `_MOST`, that gives about so many points; more of it gives more of them but for a few."""
+
+    def surplus(exponent: float) -> int:
+        return int(_dithered(density, math.exp(exponent)).sum()) - points
+
+    least, most = -math.log(_MOST), math.log(_MOST)
+    if surplus(most) <= 0:
+        return _MOST
+    if points == 0 or surplus(least) >= 0:
+        return 1 / _MOST
+    return math.exp(brentq(surplus, least, most, xtol=_RESOLUTION))
