@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from splatbench.checkpoints import fitting
 from splatbench.method import MethodError
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -51,20 +52,5 @@ def load_model(path: Path, kind: str, build: Callable[[Mapping[str, str]], Model
         model = build(header)
     except (KeyError, ValueError) as error:
         raise MethodError(f"{path}: the header does not describe a network: {error}") from None
-    if wrong := differences(model.state_dict(), tensors):
-        raise MethodError(f"{path}: the weights do not fit the network in the header: {'; '.join(wrong[:5])}")
-    model.load_state_dict(tensors)
+    model.load_state_dict(fitting(tensors, model.state_dict(), str(path)))
     return model.eval()
-
-
-def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """What is wrong with weights, a sentence each: missing, not known, of another shape, not finite."""
-    missing = [f"{name} is missing" for name in expected if name not in found]
-    extra = [f"{name} is not known" for name in found if name not in expected]
-    shapes = [
-        f"{name} is {list(found[name].shape)} instead of {list(value.shape)}"
-        for name, value in expected.items()
-        if name in found and found[name].shape != value.shape
-    ]
-    broken = [f"{name} holds NaN or infinity" for name, value in found.items() if not bool(value.isfinite().all())]
-    return missing + extra + shapes + broken

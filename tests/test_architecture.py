@@ -22,8 +22,8 @@ LEVELS = [
     {"fitting"},
     {"codec"},
     {"method"},
-    {"metrics", "datasets", "devices", "provenance", "rate", "schema", "model_files", "checkpoints"},
-    {"experiment", "weight_files"},
+    {"metrics", "datasets", "devices", "provenance", "rate", "schema", "checkpoints"},
+    {"experiment", "weight_files", "model_files"},
     {"runner", "report", "training"},
     {"cli"},
 ]
