@@ -1,0 +1,42 @@
+"""The benchmark of networks that give starts: what is measured, and the table."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.initialisers import SIZES, Case, cases, picture, run, table
+from splatbench.method import get_method
+
+
+@pytest.mark.parametrize("size", [*SIZES.values(), (40, 53), (301, 452)])
+def test_pictures_of_any_size_are_the_photograph_mirrored(size):
+    found, photo = picture(size), picture((300, 451))
+    assert found.shape == (*size, 3) and found.dtype == np.uint8
+    rows, columns = min(size[0], 300), min(size[1], 451)
+    assert np.array_equal(found[:rows, :columns], photo[:rows, :columns])
+
+
+def test_published_networks_only_if_asked_for():
+    names = {case.variant for case in cases(official=False)}
+    assert not any("published" in name for name in names)
+    assert {"published, random weights"} == {case.variant for case in cases(official=True)} - names
+
+
+def test_a_case_measures_every_stage(tmp_path):
+    """With the tiniest networks: stages add up to nearly all of the time, and refinement is one of them."""
+    torch.manual_seed(0)
+    package = get_method("instant_gi").__module__
+    small = importlib.import_module(f"{package}.network.small")
+    net = small.SmallNet(small.SmallSettings(widths=(8, 8), blocks=(1, 1), up_blocks=(1,)))
+    importlib.import_module(f"{package}.model").save_small(tmp_path / "w.safetensors", net)
+    case = Case("instant_gi", "tiny", (48, 60), {"weights": str(tmp_path / "w.safetensors")})
+    row = run(case, "cpu", repeats=2, refine=3)
+    assert {"network", "dithering", "triangulation", "decoding", "fit"} <= row["stages"].keys()
+    assert 0.5 * row["seconds"] < sum(row["stages"].values()) <= 1.2 * row["seconds"]
+    assert row["gaussians"] > 100 and row["peak_mib"] > 100
+    text = table([row])
+    assert "60x48" in text and f"{1000 * row['seconds']:.1f}" in text
