@@ -144,8 +144,8 @@ def test_time_limit_stops_early(method, crop):
 def test_nan_is_noticed(method, part, encode, crop, small_weights, tmp_path):
     model = part("model").load_small(small_weights)
     with torch.no_grad():
-        model.attributes.out_conv[6].bias[8] = 3e38  # of a scale, finite in the file
-        model.attributes.out_conv[6].weight[8] = 3e38
+        model.attributes.out_conv[4].bias.fill_(100.0)
+        model.attributes.out_conv[6].weight[8:12] = 3e38  # of a scale, finite in the file
     path = tmp_path / "broken.safetensors"
     part("model").save_small(path, model)
     with pytest.raises(Diverged, match="NaN or infinite"):
