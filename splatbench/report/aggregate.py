@@ -22,6 +22,9 @@ from splatbench.report.labels import DECIMALS, QUANTITIES, budget_label, count, 
 #: Equal Gaussians and equal bytes are never mixed; controls stand apart.
 Track = Literal["gaussians", "bytes", "controls"]
 
+#: The snapshot that fits take before their first step.
+START_SNAPSHOT = "init"
+
 #: A row whose count is further than this from its target on any image is not ranked; for rates RATE_TOLERANCE holds.
 TARGET_TOLERANCE = 0.01
 
@@ -119,6 +122,8 @@ def fitted_iterations(record: Record) -> int | None:
     """Fitting steps behind a record: of the snapshot, the budget, the settings, or as counted."""
     if record.snapshot.isdecimal():
         return int(record.snapshot)
+    if record.snapshot == START_SNAPSHOT:
+        return 0
     planned = record.budget.get("iterations") or record.config.get("iterations")
     if isinstance(planned, int) and record.budget.get("seconds") is None:
         return planned

@@ -196,3 +196,13 @@ def test_the_table_shows_all_steps_that_were_done(record: Make) -> None:
     assert (row.iterations, row.steps) == (800, 1100)
     uneven = [record(entry="b", image="x", iterations=700), record(entry="b", image="y", iterations=640)]
     assert only(summarise(uneven), "b").steps == 800
+
+
+def test_the_snapshot_of_a_start_has_no_steps_behind_it(record: Make) -> None:
+    rows = {
+        snapshot: summarise([record(snapshot=snapshot, budget={"gaussians": 9, "iterations": 500}, iterations=steps)])[
+            0
+        ]
+        for snapshot, steps in (("init", None), ("100", 100), ("final", 500))
+    }
+    assert {snapshot: row.iterations for snapshot, row in rows.items()} == {"init": 0, "100": 100, "final": 500}
