@@ -161,7 +161,9 @@ def meet_count(
             break
         points = max(0, points + (wanted - counts[-1]) // 2)
     if best is None:
-        raise MethodError(f"the fewest Gaussians in this picture are {min(counts)}, {wanted} are wanted; ask for more")
+        raise MethodError(
+            f"the fewest Gaussians found for this picture are {min(counts)}, {wanted} are wanted; ask for more"
+        )
     return best
 
 
