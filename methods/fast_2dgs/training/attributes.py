@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from splatbench.fitting import psnr
 from splatbench.losses import Objective
@@ -60,6 +60,20 @@ class AttributeTask(Task):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{"name": "base", "params": list(self.model.attributes.parameters())}]
+
+    def begin(self, step: int) -> Sequence[nn.Parameter]:
+        """Frozen norms: their statistics are means over the first steps (`settle`), and do not change after that."""
+        if self.settings.norms == "frozen":
+            for norm in self.norms():
+                norm.momentum = None  # PyTorch: the mean of all batches since the reset
+                norm.train(step < self.settings.settle)
+                if step == 0:
+                    norm.reset_running_stats()
+        return ()
+
+    def norms(self) -> list[nn.BatchNorm2d]:
+        """Those of the network that learns."""
+        return [module for module in self.model.attributes.modules() if isinstance(module, nn.BatchNorm2d)]
 
     def loss(self, batch: Tensor, step: int) -> tuple[Tensor, Mapping[str, float | Tensor]]:
         equivalent, how = random_count(self.settings), random_way(self.settings)

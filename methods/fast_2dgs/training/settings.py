@@ -28,6 +28,11 @@ class Settings:
     counts: tuple[int, int] = (10_000, 100_000)  # on 512 x 512 pixels: uniform up to the second, the first at least [C]
     sampling: tuple[Sampling, ...] = ("replacement",)  # [C]; of several each batch takes one at random (ours)
     gradient: Literal["exact", "published"] = "exact"  # [C] the released kernels' covariance gradient
+    norms: Literal["batch", "frozen"] = (
+        "batch"  # phase attributes: statistics of each batch [C]; or fixed ones, so that
+    )
+    # the network learns with those that it is used with. Ours.
+    settle: int = 50  # steps at first in which the fixed statistics are taken, as means over all batches
     log_mse: float = 0.0  # phase attributes: log10 of each picture's MSE instead of L1 + L2, the PSNR itself. Ours.
     l1: float = 1.0  # both in the fits and the attributes [C]
     l2: float = 1.0  # [C]
@@ -49,6 +54,8 @@ class Settings:
             raise ValueError("Fast-2DGS: l1, l2 and log_mse must not be negative, and not all 0")
         if self.fit_steps < 0 or self.fit_rate <= 0 or self.blur <= 0 or self.prior_steps < 1:
             raise ValueError("Fast-2DGS: fit_steps must not be negative; fit_rate, blur and prior_steps are positive")
+        if self.settle < 1:
+            raise ValueError(f"Fast-2DGS: settle must be at least 1, got {self.settle}")
         if not 0 <= self.prior <= 1:
             raise ValueError(f"Fast-2DGS: prior is a share, got {self.prior}")
 

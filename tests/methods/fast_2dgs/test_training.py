@@ -86,6 +86,21 @@ def test_the_second_phase_leaves_the_first_ones_network_alone(folder, run):
     assert len(changed) > 100
 
 
+def test_frozen_norms_keep_the_statistics_of_their_first_steps(folder, run):
+    """Means of the first two batches, whatever came before; not changed later, also across a stop."""
+    run("heat", "one")
+    run("attributes", "before", heat="one/export")
+    frozen = {"heat": "one/export", "norms": "frozen", "settle": 2, "init": "before/export"}
+    short, long = run("attributes", "short", iterations=2, **frozen), run("attributes", "long", iterations=6, **frozen)
+    statistics = [name for name in short if name.startswith("attributes.") and "running" in name]
+    assert len(statistics) > 30
+    assert all(torch.equal(short[name], long[name]) for name in statistics)
+    assert int(long["attributes.inc.block.1.num_batches_tracked"]) == 2
+    assert not torch.equal(short["attributes.inc.block.0.weight"], long["attributes.inc.block.0.weight"])
+    run("attributes", "parts", iterations=2, **frozen)
+    assert_same(long, run("attributes", "parts", iterations=6, resume=True, **frozen))
+
+
 def test_attributes_learn(folder, run):
     run("heat", "one")
     run("attributes", "two", iterations=40, heat="one/export", log_mse=1.0, l1=0.0, l2=0.0)
