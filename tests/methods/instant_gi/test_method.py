@@ -161,6 +161,23 @@ def test_the_same_picture_gives_the_same_bytes(make, crop):
     assert data[0] == data[1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "count", "expected"), [("kodim03", 24941, (16.84, 23.4, 25.1, 28.1))])
+def test_kodak_anchors_of_the_quadtree(method, kodak, name, count, expected):
+    """PSNR that an independent implementation measured with the exact gradient: at first, after 50, 100, 200 steps."""
+    from splatbench.datasets import load_image
+
+    image = load_image(kodak / f"{name}.png").pixels
+    taken = []
+    trace = Trace(snapshots=["init", 50, 100], on_snapshot=lambda at, gaussians: taken.append(gaussians))
+    quad = method(method.make_config({"start": "quad"}))
+    taken.append(quad.encode(image, Budget(native=True, iterations=200), trace))
+    target = torch.from_numpy(image).double() / 255
+    errors = [float((render(g).clamp(0, 1).double() - target).square().mean()) for g in taken]
+    assert [len(g) for g in taken] == [count] * 4
+    np.testing.assert_allclose(-10 * np.log10(errors), expected, atol=0.06)
+
+
 # -- files and weights -----------------------------------------------------------------------------------------------
 
 
