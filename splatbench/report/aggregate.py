@@ -81,7 +81,9 @@ class Row:
     def label(self) -> str:
         """Family, and what tells this row from others of the family."""
         text = self.record.family or self.record.title or self.record.entry
-        if self.record.snapshot != "final":
+        if self.record.snapshot == START_SNAPSHOT:
+            text += ", its start alone"
+        elif self.record.snapshot != "final":
             text += f", after {snapshot_label(self.record.snapshot)}"
         return text
 

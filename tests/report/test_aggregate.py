@@ -206,3 +206,4 @@ def test_the_snapshot_of_a_start_has_no_steps_behind_it(record: Make) -> None:
         for snapshot, steps in (("init", None), ("100", 100), ("final", 500))
     }
     assert {snapshot: row.iterations for snapshot, row in rows.items()} == {"init": 0, "100": 100, "final": 500}
+    assert rows["init"].label == rows["final"].label + ", its start alone"
