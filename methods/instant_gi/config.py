@@ -27,6 +27,7 @@ class Config:
     preset: Literal["small", "official"] = "small"
     weights: str = ""  # a file of weights; small: those that are shipped, official: epoch_best_ks_<block>.pth
     block: Literal[3, 4] = 3  # official only: side of the blocks of which one may hold a point, pixels [C]
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the network's convolutions [C]; Gaussians are float32
     start: Literal["network", "quad", "random"] = "network"  # of the refinement [C]
 
     batch_statistics: bool | None = None  # official only: [C] batch norms see the one picture; None: as the preset says
