@@ -16,14 +16,22 @@ from splatbench.method import MethodError
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def save_model(path: Path, kind: str, model: nn.Module, description: Mapping[str, str]) -> None:
+def save_model(path: Path, kind: str, model: nn.Module, description: Mapping[str, str], half: bool = False) -> None:
     """Writes the weights.
 
     Args:
         kind: what the file says it is, with a version: "splatbench air-small 1".
         description: further lines of the header: all that `load_model` needs to build the network; data, recipe, seed.
+        half: numbers as float16, in half the space; they are float32 again when they are read.
+
+    Raises:
+        ValueError: a number that float16 does not reach.
     """
     tensors: dict[str, Tensor] = {name: value.contiguous() for name, value in model.state_dict().items()}
+    if half:
+        tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+        if beyond := [name for name, value in tensors.items() if not bool(value.isfinite().all())]:
+            raise ValueError(f"{beyond[0]} holds numbers that float16 does not reach; write it in full")
     save_file(tensors, path, metadata={"format": kind, **description})
 
 

@@ -34,17 +34,18 @@ class SmallModel(nn.Module):
         self.heat, self.attributes, self.convention = heat, attributes, convention
 
 
-def save_small(path: Path, model: SmallModel, notes: dict[str, str] | None = None) -> None:
+def save_small(path: Path, model: SmallModel, notes: dict[str, str] | None = None, half: bool = False) -> None:
     """Writes the weights (safetensors); the shapes of the networks are in its header.
 
     Args:
         notes: more lines for the header: data, recipe, seed.
+        half: see `save_model`.
     """
     header = {"heat": json.dumps(asdict(model.heat.shape)), "convention": model.convention}
     if model.attributes is not None:
         shape = asdict(model.attributes.shape) | {"offset": model.attributes.outputs == 8}
         header["attributes"] = json.dumps(shape)
-    save_model(path, FORMAT, model, {**header, **(notes or {})})
+    save_model(path, FORMAT, model, {**header, **(notes or {})}, half)
 
 
 def load_small(path: Path) -> SmallModel:
