@@ -121,6 +121,8 @@ def predict_count(network: Network, image: Tensor, wanted: int, trace: Trace) ->
     trace.note(
         f"position probability times {factor:.4g} to meet the count; the published method has a count of its own"
     )
+    if triangles.note:
+        trace.note(triangles.note)
     with trace.stage("decoding"):
         return decode(network, features, image, triangles)
 
