@@ -18,6 +18,7 @@ from splatbench.gaussians import Gaussians2D
 from splatbench.method import Method, MethodError, WeightsMissing, build_dataclass
 from splatbench.render import render
 from splatbench.trace import Diverged, Trace
+from splatbench.weight_files import fingerprint
 
 from . import bitstream
 from .config import Config
@@ -25,7 +26,7 @@ from .encoding import Encoding
 from .patches import RAW, PatchGrid, activate
 from .quality import reach, score
 from .stages import Stage, run_stages
-from .weights import Loaded, find, fingerprint, load
+from .weights import Loaded, find, load
 
 if TYPE_CHECKING:
     from splatbench.training.task import Task

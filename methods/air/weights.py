@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from splatbench.files import sha256_file
 from splatbench.method import MethodError, WeightsMissing
-from splatbench.metrics.weights import folders
+from splatbench.weight_files import find_weights, fingerprint
 
 from .config import Config
 from .model import load_small
@@ -78,23 +75,6 @@ def load(config: Config, device: str) -> Loaded:
     return Loaded(network, codec, note)
 
 
-def fingerprint(path: Path) -> str:
-    """16 digits that tell files of weights apart: SHA-256 of the content; of more than 64 MiB, of the length and of the
-    first and last MiB, which in a checkpoint hold the checksums of all tensors."""
-    return _fingerprint(path, path.stat().st_mtime_ns)
-
-
-@functools.cache
-def _fingerprint(path: Path, modified: int) -> str:
-    size = path.stat().st_size
-    if size <= 64 << 20:
-        return sha256_file(path)[:16]
-    with open(path, "rb") as file:
-        first = file.read(1 << 20)
-        file.seek(size - (1 << 20))
-        return hashlib.sha256(b"%d:" % size + first + file.read()).hexdigest()[:16]
-
-
 def _codec(config: Config, learned: Codec | None, path: Path) -> Codec:
     """The quantiser with the ranges that the settings ask for; only those of each picture need no weights."""
     if config.ranges == "per_image" or not config.quantise:
@@ -116,9 +96,4 @@ def find(config: Config) -> Path:
             "preset official needs the authors' weights: set `weights` to the file (ps_7.pt, ps_5.pt ..., "
             "in the folder that github.com/whoiszzj/AIR links to), or put it into a folder of SPLATBENCH_WEIGHTS"
         )
-    name = Path(config.weights or DEFAULT).expanduser()
-    places = [name] if name.is_absolute() else [SHIPPED / name, *(folder / name for folder in folders()), name]
-    for place in places:
-        if place.is_file():
-            return place
-    raise WeightsMissing(f"weights {name} not found; looked for {', '.join(map(str, places))}")
+    return find_weights(config.weights or DEFAULT, SHIPPED)

@@ -33,6 +33,7 @@ class Fast2DGS(Method):
     paper = "H. Wang et al., Fast 2DGS: Efficient Image Representation with Deep Gaussian Prior, arXiv 2512.12774, 2025"
     blend = "topk"
     devices = ("cpu",)
+    on_request = ("cuda",)
     Config = Config
     config: Config
     _networks: Networks | None = None

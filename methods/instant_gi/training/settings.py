@@ -24,7 +24,7 @@ class Settings:
     blocks: tuple[int, ...] = SmallSettings.blocks  # ours; official: depths (3, 3, 27, 3) [C]
     up_blocks: tuple[int, ...] = SmallSettings.up_blocks  # Instant-GI-small only
     drawing: Literal["exact", "published"] = "exact"  # [C] tiles of 3 sigma, 256 per tile
-    gradient: Literal["exact", "published"] = "exact"  # [C] counts dL/dSxy twice
+    gradient: Literal["exact", "published"] = "exact"  # [C] doubles the conic's off-diagonal
 
     mse: float = 0.7  # [C] of the squared error, weighted by `sparse_weight`
     ssim: float = 0.3  # [C] of 1 - SSIM, weighted likewise

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from splatbench.fitting import psnr
+from splatbench.fitting import psnr, published_gradient
 from splatbench.render import covariance_from_scales, rasterize_sum
 from splatbench.training.errors import TrainingError
 from splatbench.training.task import Task
@@ -84,9 +84,9 @@ class NetworkTask(Task):
 
     def draw(self, predicted: Predicted, size: tuple[int, int]) -> Tensor:
         """[1, 3, H, W] float32, not clamped."""
-        double = self.settings.gradient == "published"
-        scales, angles = predicted.scales.float(), predicted.angles.float()
-        covariance = covariance_from_scales(scales, angles, double_offdiagonal_gradient=double)
+        covariance = covariance_from_scales(predicted.scales.float(), predicted.angles.float())
+        if self.settings.gradient == "published":
+            covariance = published_gradient(covariance, offdiagonal=1.0)
         means, colors = predicted.pixels(size).float(), predicted.colors.float().contiguous()
         return rasterize_sum(means, covariance, colors, size, compat=self.settings.compat).permute(2, 0, 1)[None]
 
