@@ -22,14 +22,15 @@ def save_model(path: Path, kind: str, model: nn.Module, description: Mapping[str
     Args:
         kind: what the file says it is, with a version: "splatbench air-small 1".
         description: further lines of the header: all that `load_model` needs to build the network; data, recipe, seed.
-        half: numbers as float16, in half the space; they are float32 again when they are read.
+        half: matrices and kernels as float16, in half the space; they are float32 again when they are read. Vectors,
+            among them the variances of norms, which may be large, stay as they are.
 
     Raises:
         ValueError: a number that float16 does not reach.
     """
     tensors: dict[str, Tensor] = {name: value.contiguous() for name, value in model.state_dict().items()}
     if half:
-        tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+        tensors = {name: value.half() if value.ndim > 1 else value for name, value in tensors.items()}
         if beyond := [name for name, value in tensors.items() if not bool(value.isfinite().all())]:
             raise ValueError(f"{beyond[0]} holds numbers that float16 does not reach; write it in full")
     save_file(tensors, path, metadata={"format": kind, **description})
