@@ -4,9 +4,10 @@
     python -m benchmarks.initialisers --official             the published networks too, with random weights
     python -m benchmarks.initialisers --device cuda --official --refine 100
 
-Each case is a process of its own, so that its peak of memory is its own. An encoding is what `splatbench run` times;
-the first one is not counted. Records (JSON lines) and a table go to results/benchmarks/. Published, on GPUs that are
-not named: Instant-GI 191 to 503 ms (AIR, Tables I and II), both networks of Fast-2DGS 4.3 ms without sampling.
+Each case is a process of its own, so that its peak of memory is its own: of the whole process, Python and PyTorch
+included, while it encodes. An encoding is what `splatbench run` times; the first one is not counted. Records (JSON
+lines) and a table go to results/benchmarks/. Published, on GPUs that are not named: Instant-GI 191 to 503 ms (AIR,
+Tables I and II), both networks of Fast-2DGS 4.3 ms without sampling.
 """
 
 from __future__ import annotations
@@ -14,13 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -71,13 +71,13 @@ def run(case: Case, device: str, repeats: int, refine: int) -> dict[str, Any]:
     from splatbench.budget import Budget
     from splatbench.method import get_method
     from splatbench.provenance import provenance
+    from splatbench.runner.encoding import PeakMemory
     from splatbench.trace import Trace
 
     kind = get_method(case.method)
-    with tempfile.TemporaryDirectory() as folder:
-        settings = case.settings | (random_weights(case, Path(folder)) if "random" in case.variant else {})
-        method = kind(kind.make_config(settings), device)
-        method.prepare()
+    method = kind(kind.make_config(case.settings), device)
+    method.prepare()
+    memory = PeakMemory(device)
     image = picture(case.size)
     wanted = {"gaussians": round(DENSITY * case.size[0] * case.size[1])} if case.counted else {"native": True}
     budget = Budget(**wanted, iterations=refine or None)
@@ -93,20 +93,19 @@ def run(case: Case, device: str, repeats: int, refine: int) -> dict[str, Any]:
             seconds.append(trace.seconds)
             stages.append(trace.stages)
     names = stages[0]
-    peak = torch.cuda.max_memory_allocated() if device == "cuda" else peak_resident()
     return {
         "benchmark": "initialisers", **asdict(case), "gaussians": count, "refine": refine, "repeats": repeats,
         "seconds": statistics.median(seconds),
         "stages": {name: statistics.median(s[name] for s in stages) for name in names},
-        "peak_mib": peak / 2**20,
+        "peak_mib": memory.mib(),
         "threads": torch.get_num_threads(),
         "provenance": provenance(device).model_dump(mode="json"),
     }  # fmt: skip
 
 
-def peak_resident() -> int:
-    """Bytes of memory that this process had at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def with_weights(case: Case, folder: Path) -> Case:
+    """A case whose weights are there: where they are to be random, files of seeded ones are written and named."""
+    return replace(case, settings=case.settings | random_weights(case, folder)) if "random" in case.variant else case
 
 
 def random_weights(case: Case, folder: Path) -> dict[str, Any]:
@@ -172,7 +171,8 @@ def main() -> None:
     with options.out.open("w", encoding="utf-8") as file:
         for case in cases(options.official):
             print(f"{case.method}, {case.variant}, {case.size[1]}x{case.size[0]} ...", file=sys.stderr, flush=True)
-            rows.append(json.loads(_in_a_process(case, options)))
+            with tempfile.TemporaryDirectory() as folder:
+                rows.append(json.loads(_in_a_process(with_weights(case, Path(folder)), options)))
             file.write(json.dumps(rows[-1]) + "\n")
     options.out.with_suffix(".md").write_text(table(rows) + "\n", encoding="utf-8")
     print(table(rows))

@@ -58,14 +58,14 @@ def find(config: Config) -> list[Path]:
 def _released(given: str, names: tuple[str, ...]) -> Path:
     if given:
         return find_weights(given, SHIPPED, _HINT)
+    missing = ""
     for name in (name + ending for name in names for ending in _ENDINGS):
         try:
             return find_weights(name, SHIPPED)
-        except WeightsMissing:
-            continue
-    raise WeightsMissing(
-        f"preset official: {' or '.join(names)} not found ({', '.join(e for e in _ENDINGS if e)}); {_HINT}"
-    )
+        except WeightsMissing as error:
+            missing = missing or str(error)
+    endings = ", ".join(ending for ending in _ENDINGS if ending)
+    raise WeightsMissing(f"{missing}, and for {' and '.join(names)} with the endings {endings} there; {_HINT}")
 
 
 def identity(config: Config) -> str:

@@ -45,6 +45,7 @@ class InstantGI(Method):
     Config = Config
     config: Config
     _network: Network | None = None
+    _note = ""  # which weights it has
 
     def prepare(self) -> None:
         """Loads the weights where the start needs them, and compiles what an encoding runs."""
@@ -58,13 +59,16 @@ class InstantGI(Method):
     def network(self) -> Network:
         """In evaluation mode, on the device."""
         if self._network is None:
+            file = weights.find(self.config)
             self._network = weights.load(self.config, self.device)
+            self._note = f"weights {file.name}, fingerprint {fingerprint(file)}"
         return self._network
 
     def encode(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1) -> Gaussians2D:
         """Gaussians of `image`, uint8 [H, W, 3]: those of the start, refined if there are iterations to do.
 
-        A budget that fixes the count is met by the network's start within 1 % from below, which is ours (`start.py`).
+        A budget that fixes the count is met by the network's start from below, which is ours (`start.py`); where more
+        than 1 % is missing, which few Gaussians may be, a note says so.
         The seed is that of the random start; nothing else is random. Snapshots: "init", the Gaussians of the start, and
         iteration numbers of the refinement.
 
@@ -109,11 +113,11 @@ class InstantGI(Method):
 
     def _network_for(self, size: tuple[int, int], trace: Trace) -> Network:
         """The network, if it takes pictures of (H, W); notes which weights it has."""
-        network, file = self.network, weights.find(self.config)
+        network = self.network
         if min(size) < network.least_side:
             least = f"{network.least_side}x{network.least_side}"
             raise MethodError(f"this network takes pictures of at least {least} pixels, got {size[1]}x{size[0]}")
-        trace.note(f"weights {file.name}, fingerprint {fingerprint(file)}")
+        trace.note(self._note)
         return network
 
     def to_bytes(self, encoding: Gaussians2D) -> bytes:

@@ -41,6 +41,8 @@ class Config:
     learning_rate_factor: float = 0.5  # [C] StepLR
 
     def __post_init__(self) -> None:
+        if self.preset == "small" and (self.block != 3 or self.batch_statistics is not None):
+            raise ValueError("block and batch_statistics are of the published network: they need preset: official")
         if self.iterations < 0 or self.learning_rate_step < 1:
             raise ValueError("iterations must be at least 0 and learning_rate_step at least 1")
         if not (self.learning_rate > 0 and self.learning_rate_factor > 0):

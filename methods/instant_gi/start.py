@@ -103,7 +103,7 @@ def _arranged(gaussians: Gaussians2D, parameters: dict[str, Tensor], scale: Lite
 
 
 def predict_count(network: Network, image: Tensor, wanted: int, trace: Trace) -> Predicted:
-    """What the network gives with at most `wanted` Gaussians, and as near to it as dithering allows. Ours.
+    """What the network gives with at most `wanted` Gaussians, and few less: see `meet_count`. Ours.
 
     The position probability is multiplied by a factor before dithering; what goes beyond 1 is cut.
 
@@ -133,7 +133,8 @@ def meet_count(
     """A triangulation of at most `wanted` triangles, and the factor of the density that gives it.
 
     A triangulation is slow, dithering is not; and n points make nearly 2 n triangles. So the search is for a number of
-    points, which each round corrects by half of what it missed.
+    points, which each round corrects by half of what it missed. It ends within 1 % of `wanted`, or after eight rounds
+    with the nearest found; where that lacks more than 1 %, a note says so.
 
     Args:
         density: [h, w] float32 in (0, 1), one value per block.
@@ -166,6 +167,7 @@ def meet_count(
         raise MethodError(
             f"the fewest Gaussians found for this picture are {min(counts)}, {wanted} are wanted; ask for more"
         )
+    trace.note(f"{len(best[0])} Gaussians, not {wanted}: the nearest from below that {len(counts)} dithered maps gave")
     return best
 
 

@@ -75,14 +75,12 @@ def with_border(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return _distinct(np.concatenate([points, *horizontal, *vertical]))
 
 
-def triangulate(points: np.ndarray, size: tuple[int, int], trim: bool = False) -> Triangles:
+def triangulate(points: np.ndarray, size: tuple[int, int]) -> Triangles:
     """Delaunay's triangulation of `with_border(points, size)`, and the triangles' ellipses.
 
     Args:
         points: [P, 2] (x, y) in pixels.
         size: (H, W).
-        trim: leave out small and large triangles, as the released code's branch with a triangulation on the GPU does:
-            see `trimmed`.
 
     Raises:
         MethodError: see `with_border`; or no triangle is left.
@@ -96,8 +94,6 @@ def triangulate(points: np.ndarray, size: tuple[int, int], trim: bool = False) -
     neighbours = np.where(neighbours < 0, own, neighbours)
     thick = np.abs(ellipse.cross(corners)) > 2 * _LEAST_AREA
     corners, neighbours = corners[thick], _renumbered(neighbours, thick)
-    if trim:
-        corners, neighbours = trimmed(corners, neighbours)
     if not len(corners):
         raise MethodError(f"Instant-GI: no triangle is left of {len(joined)} points in {size[1]}x{size[0]} pixels")
     notes = []
@@ -125,16 +121,6 @@ def delaunay(points: np.ndarray, incremental: bool) -> tuple[np.ndarray, np.ndar
     if incremental:
         mesh.close()
     return triangles
-
-
-def trimmed(corners: np.ndarray, neighbours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles [N, 3, 2] without those of which one full axis is under 1 pixel, or over the mean of all axes plus one
-    (unbiased) standard deviation. Neighbours [N, 3], opposite to the corners before, come out across the edges (0-1),
-    (1-2), (2-0) [both: released code, branch "dev"]."""
-    full = 2 * ellipse.fit(corners).axes
-    most = full.mean() + full.std(ddof=1)
-    kept = ((full >= 1) & (full <= most)).all(1)
-    return corners[kept], _renumbered(neighbours[:, [2, 0, 1]], kept)
 
 
 def _triangles(corners: np.ndarray, neighbours: np.ndarray, note: str) -> Triangles:

@@ -124,7 +124,7 @@ class _Encoder:
 
     def __init__(self, plan: Plan, reporter: Reporter, threads: int, stack: contextlib.ExitStack) -> None:
         self.plan, self.reporter, self.threads, self.stack = plan, reporter, threads, stack
-        self._methods: dict[tuple[str, bool], Method | BaseException] = {}
+        self._methods: dict[tuple[str, str | None], Method | BaseException] = {}
         self._leased = False
         self._image: tuple[tuple[str, str], Loaded] | None = None
 
@@ -181,10 +181,10 @@ class _Encoder:
         return self._image[1]
 
     def _method(self, task: Task, start: Start | None) -> Method:
-        """The entry's method, prepared and warmed up, apart with a start and without; what its preparation raised is
-        raised for every image."""
+        """The entry's method, prepared and warmed up, apart for each entry that it starts from; what its preparation
+        raised is raised for every image."""
         entry = task.run.entry
-        key = entry.id, start is not None
+        key = entry.id, task.run.budget.matched_to if start is not None else None
         if key not in self._methods:
             self._methods[key] = self._prepare(entry, task, start)
         method = self._methods[key]

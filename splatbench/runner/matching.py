@@ -50,7 +50,8 @@ def warm_start(plan: Plan, run: Run, image: str) -> tuple[WarmStart, Start]:
     decoded = get_method(target.entry.method).from_bytes((path.parent / final.file).read_bytes())
     if not isinstance(decoded, Gaussians2D):
         raise MethodError(f"begins from {target.entry.id}, whose picture is not drawn from one set of Gaussians")
-    seconds = final.seconds or 0.0
+    if (seconds := final.seconds) is None:
+        raise NotRun(f"begins from {target.entry.id}, of which no encode time is recorded; encode that entry again")
     return WarmStart(entry=target.entry.id, file_sha256=final.sha256, seconds=seconds), Start(decoded, seconds)
 
 
@@ -62,7 +63,10 @@ def still_matches(plan: Plan, run: Run, image: str, result: EncodeResult) -> boo
     final = _final(plan, plan.matched_run(run), image)
     if final is None or result.n_target != final.n_actual:
         return False
-    return not run.budget.warm or (result.start is not None and result.start.file_sha256 == final.sha256)
+    if not run.budget.warm:
+        return True
+    start = result.start
+    return start is not None and (start.file_sha256, start.seconds) == (final.sha256, final.seconds)
 
 
 def _final(plan: Plan, run: Run, image: str) -> EncodedFile | None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.initialisers import SIZES, Case, cases, picture, run, table
+from benchmarks.initialisers import SIZES, Case, cases, picture, run, table, with_weights
 from splatbench.method import get_method
 
 
@@ -40,3 +40,17 @@ def test_a_case_measures_every_stage(tmp_path):
     assert row["gaussians"] > 100 and row["peak_mib"] > 100
     text = table([row])
     assert "60x48" in text and f"{1000 * row['seconds']:.1f}" in text
+
+
+@pytest.mark.parametrize("method", ["instant_gi", "fast_2dgs"])
+def test_published_networks_run_with_random_weights(method, tmp_path, monkeypatch):
+    """From files that are read like the authors'; the networks here are smaller ones with the same names."""
+    package = get_method(method).__module__
+    if method == "instant_gi":
+        official = importlib.import_module(f"{package}.network.official").OfficialNet
+        make = official.seeded
+        monkeypatch.setattr(official, "seeded", lambda seed: make(seed, widths=(8, 8), depths=(1, 1)))
+    case = with_weights(Case(method, "published, random weights", (48, 64), {"preset": "official"}), tmp_path)
+    row = run(case, "cpu", repeats=1, refine=0)
+    assert row["gaussians"] > 50 and row["seconds"] > 0
+    assert with_weights(Case(method, "small", (8, 8)), tmp_path).settings == {}

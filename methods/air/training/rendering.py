@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from splatbench.losses import Objective
-
-#: Keeps the logarithm finite: 50 dB.
-_FLOOR = 1e-5
+from splatbench.training.losses import log_mse
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,5 @@ class RenderingLoss:
                 drawn, wanted = (x.permute(1, 2, 0).contiguous() for x in (picture, target))
                 total = total + objective(drawn, wanted) / len(pictures)
         if self.log_mse:
-            error = (pictures - targets).square().mean((1, 2, 3))
-            total = total + self.log_mse * torch.log10(error + _FLOOR).mean()
+            total = total + self.log_mse * log_mse(pictures, targets)
         return total

@@ -14,18 +14,16 @@ from splatbench.fitting import psnr
 from splatbench.losses import Objective
 from splatbench.render import rasterize_topk
 from splatbench.training.errors import TrainingError
+from splatbench.training.losses import log_mse
 from splatbench.training.task import Task
 
-from ..gather import Blending, Convention, gather
+from ..gather import Convention, gather
 from ..model import SmallModel, save_small
 from ..sampling import Sampling
 from ..unet import AttributeNet, HeatNet, Maps
 from .drawing import count_on, counts_of, drawn_pixels, random_count, random_way
 from .settings import Settings
 from .weights import WEIGHTS_FILE, read
-
-#: Keeps the logarithm of a squared error finite: 50 dB.
-_FLOOR = 1e-5
 
 
 class Pair(SmallModel):
@@ -55,8 +53,14 @@ class AttributeTask(Task):
         if not settings.heat:
             raise TrainingError("Fast-2DGS, phase attributes: `settings.heat` names what the phase heat exported")
         attributes = AttributeNet(settings.shape(), settings.offset)
-        self.model = Pair(read(Path(settings.heat)).heat, attributes, settings.convention)
-        self.blending = Blending(gradient=settings.gradient)
+        found = read(Path(settings.heat))
+        if found.convention != settings.convention:
+            raise TrainingError(
+                f"Fast-2DGS: {settings.heat} was trained for convention {found.convention!r}, the settings say "
+                f"{settings.convention!r}; both networks need the same"
+            )
+        self.model = Pair(found.heat, attributes, settings.convention)
+        self.blending = settings.blending()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{"name": "base", "params": list(self.model.attributes.parameters())}]
@@ -107,7 +111,7 @@ class AttributeTask(Task):
         s = self.settings
         total = picture.new_zeros(())
         if s.log_mse:
-            total = total + s.log_mse * ((picture - image).square().mean() + _FLOOR).log10()
+            total = total + s.log_mse * log_mse(picture[None], image[None])
         if s.l1 or s.l2:
             drawn, wanted = (x.permute(1, 2, 0).contiguous() for x in (picture, image))
             total = total + Objective(l1=s.l1, l2=s.l2)(drawn, wanted)

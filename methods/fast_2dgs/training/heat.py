@@ -17,7 +17,7 @@ from splatbench.losses import Objective
 from splatbench.training.errors import TrainingError
 from splatbench.training.task import Task
 
-from ..gather import Blending, Convention, Parameters, pixel_positions
+from ..gather import Convention, Parameters, pixel_positions
 from ..model import SmallModel, save_small
 from ..unet import HeatNet
 from .drawing import count_on, counts_of, drawn_pixels, random_count, random_way
@@ -116,7 +116,7 @@ def fitted_positions(image: Tensor, pixels: Tensor, settings: Settings) -> Tenso
         *(torch.rand(n, columns, device=image.device) for columns in (2, 3)),
         torch.rand(n, device=image.device),
     )
-    blending = Blending(gradient=settings.gradient)
+    blending = settings.blending()
     loss = PictureLoss(
         image.permute(1, 2, 0).contiguous(), Objective(l1=settings.l1, l2=settings.l2), topk=blending.rule
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..gather import Convention
+from ..gather import Blending, Convention
 from ..sampling import Sampling
 from ..unet import Shape
 
@@ -22,16 +22,16 @@ class Settings:
     k_dim: int = 16  # [C] 16, of the attributes with offset 64
     unshuffle: int = 1  # ours; 1 is the published network
     offset: bool = True  # phase attributes: Gaussians may leave their pixels ("Plus") [C]
-    convention: Convention = "published"  # phase attributes [C]; "exact": pixels stand for their centres (ours)
+    convention: Convention = "published"  # of both networks [C]; "exact": pixels stand for their centres (ours)
     heat: str = ""  # phase attributes: file or folder that the phase heat exported
 
     counts: tuple[int, int] = (10_000, 100_000)  # on 512 x 512 pixels: uniform up to the second, the first at least [C]
     sampling: tuple[Sampling, ...] = ("replacement",)  # [C]; of several each batch takes one at random (ours)
     gradient: Literal["exact", "published"] = "exact"  # [C] the released kernels' covariance gradient
-    norms: Literal["batch", "frozen"] = (
-        "batch"  # phase attributes: statistics of each batch [C]; or fixed ones, so that
-    )
-    # the network learns with those that it is used with. Ours.
+    drawing: Literal["exact", "published"] = "exact"  # [C] tiles of 3 sigma
+    # Phase attributes: statistics of each batch [C]; or fixed ones, so that the network learns with those that it is
+    # used with (ours).
+    norms: Literal["batch", "frozen"] = "batch"
     settle: int = 50  # steps at first in which the fixed statistics are taken, as means over all batches
     log_mse: float = 0.0  # phase attributes: log10 of each picture's MSE instead of L1 + L2, the PSNR itself. Ours.
     l1: float = 1.0  # both in the fits and the attributes [C]
@@ -52,12 +52,18 @@ class Settings:
             raise ValueError("Fast-2DGS: name at least one way of sampling")
         if min(self.l1, self.l2, self.log_mse) < 0 or not (self.l1 or self.l2 or self.log_mse):
             raise ValueError("Fast-2DGS: l1, l2 and log_mse must not be negative, and not all 0")
+        if not (self.heat or self.l1 or self.l2):
+            raise ValueError("Fast-2DGS: the fits that make labels need l1 or l2")
         if self.fit_steps < 0 or self.fit_rate <= 0 or self.blur <= 0 or self.prior_steps < 1:
             raise ValueError("Fast-2DGS: fit_steps must not be negative; fit_rate, blur and prior_steps are positive")
         if self.settle < 1:
             raise ValueError(f"Fast-2DGS: settle must be at least 1, got {self.settle}")
         if not 0 <= self.prior <= 1:
             raise ValueError(f"Fast-2DGS: prior is a share, got {self.prior}")
+
+    def blending(self) -> Blending:
+        compat = frozenset({"tiles_3sigma"}) if self.drawing == "published" else frozenset()
+        return Blending(compat=compat, gradient=self.gradient)
 
     def shape(self) -> Shape:
         return Shape(self.base, self.k_dim, self.unshuffle)

@@ -6,9 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-#: Keeps the logarithm of a squared error finite: 50 dB.
-_FLOOR = 1e-5
-
 
 def focal(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean of (1 - exp(-|e|))^2 e^2 with e = target - predicted, which small errors hardly enter."""
@@ -41,11 +38,6 @@ def ssim_map(x: Tensor, y: Tensor) -> Tensor:
     vx, vy, vxy = blurred(x * x) - mx * mx, blurred(y * y) - my * my, blurred(x * y) - mx * my
     c1, c2 = 0.01**2, 0.03**2
     return (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
-
-
-def log_mse(picture: Tensor, target: Tensor) -> Tensor:
-    """log10(MSE + 1e-5): PSNR in units of -10 dB. Ours."""
-    return ((picture - target).square().mean() + _FLOOR).log10()
 
 
 def short_scales(scales: Tensor, least: float) -> Tensor:

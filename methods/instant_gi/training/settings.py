@@ -23,6 +23,7 @@ class Settings:
     widths: tuple[int, ...] = SmallSettings.widths  # ours; official: (128, 256, 512, 1024) [C]
     blocks: tuple[int, ...] = SmallSettings.blocks  # ours; official: depths (3, 3, 27, 3) [C]
     up_blocks: tuple[int, ...] = SmallSettings.up_blocks  # Instant-GI-small only
+    gamma: float = 0.1  # official: layer scales at first. [C] those of an encoder trained on ImageNet
     drawing: Literal["exact", "published"] = "exact"  # [C] tiles of 3 sigma, 256 per tile
     gradient: Literal["exact", "published"] = "exact"  # [C] doubles the conic's off-diagonal
 
@@ -41,6 +42,8 @@ class Settings:
         weights = (self.mse, self.ssim, self.log_mse)
         if min(*weights, self.position, self.scale, self.least_scale) < 0 or not any(weights):
             raise ValueError("Instant-GI: weights must not be negative, and mse, ssim and log_mse not all 0")
+        if self.gamma <= 0:
+            raise ValueError(f"Instant-GI: gamma must be positive, got {self.gamma}")
         if self.teacher < 0:
             raise ValueError(f"Instant-GI: teacher must not be negative, got {self.teacher}")
         if not 0 < self.density[0] <= self.density[1]:

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from splatbench.fitting import psnr, published_gradient
 from splatbench.render import covariance_from_scales, rasterize_sum
 from splatbench.training.errors import TrainingError
+from splatbench.training.losses import log_mse
 from splatbench.training.task import Task
 
 from ..decode import Predicted, decode
 from ..dither import dither, points_of
 from ..triangulation import triangulate
-from .losses import focal, log_mse, short_scales, ssim_map
+from .losses import focal, short_scales, ssim_map
 from .settings import Settings
 from .trainee import make_trainee
 

@@ -95,7 +95,9 @@ class OfficialTrainee:
     weights_file = "instant-gi.pth"
 
     def __init__(self, settings: Settings) -> None:
-        self.module = self.net = OfficialNet(settings.widths, settings.blocks, settings.block, batch_statistics=False)
+        self.module = self.net = OfficialNet(
+            settings.widths, settings.blocks, settings.block, batch_statistics=False, gamma=settings.gamma
+        )
 
     def groups(self) -> list[dict[str, Any]]:
         return [{"name": "base", "params": list(self.net.parameters())}]

@@ -115,6 +115,8 @@ def test_weights_of_another_shape_are_refused(folder, run):
         run("heat", "two", init="one/export", base=6)
     with pytest.raises(TrainingError, match="holds attributes of none"):
         run("attributes", "three", init="one/export", heat="one/export")
+    with pytest.raises(TrainingError, match="trained for convention 'exact'"):
+        run("attributes", "five", heat="one/export", convention="published")
     with pytest.raises(TrainingError, match=r"settings\.heat"):
         run("attributes", "four")
 
@@ -124,6 +126,8 @@ def test_wrong_settings_are_named(method):
         method.training_task({}, "heta")
     with pytest.raises(MethodError, match="unknown setting 'fit_step'.*fit_steps"):
         method.training_task({"fit_step": 3}, "heat")
+    with pytest.raises(MethodError, match="labels need l1 or l2"):
+        method.training_task({"l1": 0, "l2": 0, "log_mse": 1}, "heat")
     with pytest.raises(MethodError, match="lower one first"):
         method.training_task({"counts": [9, 3]}, "heat")
 
@@ -213,3 +217,6 @@ def test_published_recipe(part):
     assert (settings.base, settings.counts, settings.fit_steps, settings.fit_rate) == (32, (10_000, 100_000), 200, 5e-3)
     assert (settings.sampling, settings.blur, settings.l1, settings.l2) == (("replacement",), 1.0, 1.0, 1.0)
     assert attributes.settings["k_dim"] == 64
+    for config in (heat, attributes):
+        blending = part("training.settings").Settings(**config.settings).blending()
+        assert blending.gradient == "published" and blending.compat == {"tiles_3sigma"}
