@@ -183,12 +183,13 @@ def _overtaken(one: Series, rivals: Sequence[Series]) -> str:
 
 
 def _median(times: Sequence[float], none: str = "–") -> str:
-    """Of all images, those that never get there included; and how many do, where it is not all."""
+    """Of all images, those that never get there included, and how many do, where it is not all; a dash where it is not
+    more than half of them; `none` where it is no one."""
     reached = sum(math.isfinite(time) for time in times)
     if not reached:
         return none
     middle = statistics.median(times)
-    text = f"{middle:.2f}" if math.isfinite(middle) else none
+    text = f"{middle:.2f}" if math.isfinite(middle) else "–"
     return text if reached == len(times) else f"{text} ({reached} of {len(times)})"
 
 

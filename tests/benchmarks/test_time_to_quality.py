@@ -97,7 +97,34 @@ def test_the_table_of_known_answers(records):
     assert cells[2] == ["Fit", "own start", "100", "11.00 dB at 1.00 s", "9.50", "10.50", "– (1 of 2)", "–", "–",
                         "31.00", ""]  # fmt: skip
     assert cells[3] == ["Fit", "Network", "99", "27.00 dB at 1.00 s", "3.50", "8.50", "–", "–", "–", "31.00",
-                        "never (1 of 2)"]  # fmt: skip
+                        "– (1 of 2)"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("times", "level", "overtaken_at"),
+    [
+        ([1, 2, 3, 5], "2.50", "2.50"),
+        ([1, 2, 3, NEVER], "2.50 (3 of 4)", "2.50 (3 of 4)"),
+        ([1, 2, NEVER, NEVER], "– (2 of 4)", "– (2 of 4)"),
+        ([1, 2, NEVER], "2.00 (2 of 3)", "2.00 (2 of 3)"),
+        ([NEVER, NEVER], "–", "never"),
+    ],
+)
+def test_a_median_is_of_all_images_and_never_is_said_of_all_alone(times, level, overtaken_at):
+    fits = [
+        made("fit", str(i), points=[(0.5, 20), (t, 28)] if t < NEVER else [(1, 20), (9, 21)])
+        for i, t in enumerate(times)
+    ]
+    row = table(read_series(fits)).splitlines()[2].split("|")
+    assert row[5].strip() == level
+    # The network's start stays at 20 dB; its own one is at 20 at these times, and above it later, or never.
+    warm = [made("fit", str(i), "net", points=[(0.1, 20), (9, 20)]) for i in range(len(times))]
+    own = [
+        made("fit", str(i), points=[(0.1, 10), (t, 20), (9, 21)] if t < NEVER else [(0.1, 10), (9, 19)])
+        for i, t in enumerate(times)
+    ]
+    row = table(read_series([*warm, *own])).splitlines()[2].split("|")
+    assert row[-2].strip() == overtaken_at
 
 
 def test_refinements_of_a_network_and_several_own_starts():
@@ -150,7 +177,7 @@ def test_documents_and_figures(records, tmp_path, capsys):
     assert (tmp_path / "f.svg").read_text().count("<path") > 10
     (panel,) = [axes for axes in time_to_quality.figure(series).axes if axes.lines]
     assert panel.get_title() == "Fit" and {line.get_label() for line in panel.lines} == {"own start", "Network"}
-    assert "never (1 of 2)" in capsys.readouterr().out
+    assert "| – (1 of 2)" in capsys.readouterr().out
     with pytest.raises(ValueError, match="known are table, setting"):
         fill("<!--time_to_quality rows--><!--/time_to_quality-->", series, records)
     assert time_to_quality.main([str(tmp_path / "missing.jsonl")]) == 1
