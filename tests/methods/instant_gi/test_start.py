@@ -29,10 +29,23 @@ def test_a_count_is_met_within_one_per_cent_from_below(start, wanted):
     trace = Trace()
     triangles, factor = start.meet_count(bumps(50, 66), 3, (150, 197), wanted, trace)
     assert 0.99 * wanted <= len(triangles) <= wanted
+    assert not trace.notes
     # It is what the factor gives, not something cut off.
     points = start.points_of(start.dither(np.minimum(bumps(50, 66) * np.float32(factor), 1)), 3, (150, 197))
     assert torch.equal(start.triangulate(points, (150, 197)).corners, triangles.corners)
     assert set(trace.stages) == {"dithering", "triangulation"}
+
+
+def test_a_count_that_dithering_jumps_over_is_missed_from_below_and_said(start):
+    """On a small flat map no factor gives 107 to 111."""
+    cells, size, trace = np.full((12, 12), 0.5, np.float32), (36, 36), Trace()
+    counts = {
+        len(start.triangulate(start.points_of(start.dither(np.minimum(cells * f, np.float32(1))), 3, size), size))
+        for f in np.geomspace(0.2, 2, 400, dtype=np.float32)
+    }
+    assert {106, 112} <= counts and not counts & set(range(107, 112))
+    assert len(start.meet_count(cells, 3, size, 111, trace)[0]) == 106
+    assert trace.notes == ["106 Gaussians, not 111: the nearest from below that 8 dithered maps gave"]
 
 
 def test_more_is_more(start):
@@ -64,12 +77,15 @@ def test_any_map_gives_at_most_what_is_wanted_or_a_reason(height, width, wanted,
     start = importlib.import_module(f"{get_method('instant_gi').__module__}.start")
     size, cells = (3 * height, 3 * width), np.full((height, width), density, np.float32)
     full = len(start.triangulate(start.points_of(np.ones((height, width), bool), 3, size), size))
+    trace = Trace()
     try:
-        count, reason = len(start.meet_count(cells, 3, size, wanted, Trace())[0]), ""
+        count, reason = len(start.meet_count(cells, 3, size, wanted, trace)[0]), ""
     except MethodError as error:
         count, reason = 0, str(error)
     if count:
         assert count <= wanted
+        said = f"{count} Gaussians, not {wanted}: the nearest from below that "
+        assert [note.startswith(said) for note in trace.notes] == ([] if count >= 0.99 * wanted else [True])
     else:
         assert "Gaussians in this picture" in reason or "found for this picture" in reason
     if density >= 0.02 and min(height, width) >= 8 and wanted < full:

@@ -96,11 +96,10 @@ def shared_corners(corners, i, j):
     return {tuple(p) for p in corners[i]} & {tuple(p) for p in corners[j]}
 
 
-@pytest.mark.parametrize("trim", [False, True])
-def test_neighbours_share_the_edge(part, trim):
-    """Untrimmed: the one opposite to corner k. Trimmed: those over edges (0-1), (1-2), (2-0)."""
+def test_neighbours_share_the_edge(part):
+    """The one opposite to corner k."""
     points, size = dithered()
-    triangles = part("triangulation").triangulate(points, size, trim=trim)
+    triangles = part("triangulation").triangulate(points, size)
     corners, edges = triangles.corners.tolist(), {}
     for i, triangle in enumerate(corners):
         for k in range(3):
@@ -108,21 +107,11 @@ def test_neighbours_share_the_edge(part, trim):
     outer = 0
     for i, (triangle, neighbours) in enumerate(zip(corners, triangles.neighbours.tolist(), strict=True)):
         for k in range(3):
-            first, second = (k, (k + 1) % 3) if trim else ((k + 1) % 3, (k + 2) % 3)
+            first, second = (k + 1) % 3, (k + 2) % 3
             others = [j for j in edges[frozenset([tuple(triangle[first]), tuple(triangle[second])])] if j != i]
             assert neighbours[k] == (others[0] if others else i)
             outer += not others
     assert outer > 10
-
-
-def test_trimming_leaves_out_small_and_large_axes(part):
-    points, size = dithered()
-    whole, kept = (part("triangulation").triangulate(points, size, trim=trim) for trim in (False, True))
-    full = 2 * part("ellipse").fit(whole.corners.numpy()).axes
-    wanted = (full >= 1).all(1) & (full <= full.mean() + full.std(ddof=1)).all(1)
-    assert 0 < len(kept) < len(whole)
-    assert torch.equal(kept.corners, whole.corners[torch.from_numpy(wanted)])
-    assert kept.axes.min() >= 0.5
 
 
 def test_ellipses_belong_to_the_corners(part):
