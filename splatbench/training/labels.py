@@ -17,6 +17,7 @@ from PIL import Image
 from splatbench.datasets.images import ImageError
 from splatbench.files import write_atomic
 from splatbench.method import Method, MethodError
+from splatbench.trace import Diverged
 from splatbench.training.errors import TrainingError
 from splatbench.training.label_files import label_of
 from splatbench.training.sources import open_source
@@ -31,7 +32,7 @@ class LabelMaker:
 
     Attributes:
         settings: a dataclass with everything that labels depend on, beside the picture and the method's version.
-        make: uint8 [H, W, 3] -> float32 [H, W] in [0, 1].
+        make: uint8 [H, W, 3] -> float32 [H, W] in [0, 1]; a picture that has none raises MethodError or Diverged.
     """
 
     settings: Any
@@ -41,7 +42,7 @@ class LabelMaker:
 def write_labels(
     method: type[Method], maker: LabelMaker, data: str, out: Path, say: Callable[[str], None] = print
 ) -> int:
-    """Writes the labels of all pictures of a source that have none yet, 8-bit grey PNGs, and `manifest.json`.
+    """Writes the labels of all pictures of a source that have none yet, by name, 8-bit grey PNGs, and `manifest.json`.
 
     Args:
         data: folder or shards, as `data.train` of a training file.
@@ -64,7 +65,7 @@ def write_labels(
             continue
         try:
             write_atomic(path, encoded(maker.make(source.read(index))))
-        except (ImageError, MethodError) as error:
+        except (ImageError, MethodError, Diverged) as error:
             failed.append(name)
             say(f"{name}: no label: {error}")
             continue

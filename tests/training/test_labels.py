@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from splatbench.cli import main
 from splatbench.method import get_method
+from splatbench.trace import Diverged
 from splatbench.training.errors import TrainingError
 from splatbench.training.label_files import LabelFolder
 from splatbench.training.labels import encoded, write_labels
@@ -69,6 +71,23 @@ def test_pictures_without_a_label_are_named_at_the_end(folder):
     assert [line.split(":")[0] for line in said] == ["c.png", "small.png"]
     assert "too small" in said[1]
     assert len(list((folder / "labels").rglob("*.png"))) == 9  # all others are there
+
+
+def test_a_fit_that_diverges_costs_one_label_and_not_the_others(folder):
+    learner = get_method("learner")
+    source, maker = FolderSource(folder / "pictures"), learner.make_labels({})
+    fatal = source.read(source.names.index("b.png"))
+
+    def diverging(picture):
+        if np.array_equal(picture, fatal):
+            raise Diverged("loss became nan at step 7 of 50")
+        return maker.make(picture)
+
+    said = []
+    with pytest.raises(TrainingError, match=r"1 of 10 pictures can have no label.*: b\.png"):
+        write_labels(learner, replace(maker, make=diverging), "pictures", folder / "labels", said.append)
+    assert said == ["b.png: no label: loss became nan at step 7 of 50"]
+    assert len(list((folder / "labels").rglob("*.png"))) == 9
 
 
 @pytest.mark.parametrize("label", [np.full((3, 3), 1.01), np.full((3, 3), np.nan), np.zeros((3, 3, 1))])
