@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 from safetensors.torch import load_file
 
 from splatbench.method import MethodError, get_method
@@ -17,19 +16,6 @@ from splatbench.training.errors import TrainingError
 from splatbench.training.loop import train
 
 TINY = {"width": 8, "blocks": 1, "pod_steps": [2, 2, 3, 3], "pod_lr": 4e-3, "milestones": [0, 2, 3, 5]}
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    from skimage import data
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SPLATBENCH_DATA", raising=False)
-    picture = data.astronaut()
-    (tmp_path / "pictures").mkdir()
-    for i in range(5):
-        Image.fromarray(picture[40 * i : 40 * i + 64, 60 * i : 60 * i + 72]).save(tmp_path / "pictures" / f"{i}.png")
-    return tmp_path
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 from safetensors.torch import load_file
 from scipy import ndimage
 
@@ -18,19 +17,6 @@ from splatbench.training.errors import TrainingError
 from splatbench.training.loop import train
 
 TINY = {"base": 4, "k_dim": 4, "unshuffle": 2, "convention": "exact", "sampling": ["dither"], "fit_steps": 3}
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    from skimage import data
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SPLATBENCH_DATA", raising=False)
-    picture = data.astronaut()
-    (tmp_path / "pictures").mkdir()
-    for i in range(4):
-        Image.fromarray(picture[40 * i : 40 * i + 64, 60 * i : 60 * i + 72]).save(tmp_path / "pictures" / f"{i}.png")
-    return tmp_path
 
 
 @pytest.fixture

@@ -24,19 +24,12 @@ TINY = {"widths": [8, 12], "blocks": [1, 1], "up_blocks": [1], "log_mse": 1.0, "
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    from skimage import data
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SPLATBENCH_DATA", raising=False)
-    picture = data.astronaut()
-    for name in ("pictures", "labels"):
-        (tmp_path / name).mkdir()
-    for i in range(4):
-        cut = picture[40 * i : 40 * i + 64, 60 * i : 60 * i + 72]
-        Image.fromarray(cut).save(tmp_path / "pictures" / f"{i}.png")
-        Image.fromarray(np.uint8(cut.mean(2))).save(tmp_path / "labels" / f"{i}.png")
-    return tmp_path
+def folder(folder):
+    """And labels: pictures in grey."""
+    (folder / "labels").mkdir()
+    for path in (folder / "pictures").iterdir():
+        Image.fromarray(np.uint8(np.array(Image.open(path)).mean(2))).save(folder / "labels" / path.name)
+    return folder
 
 
 @pytest.fixture
