@@ -87,7 +87,8 @@ def test_official_weights_are_found_by_their_names(method, part, released, tmp_p
     assert method.fingerprint(config) not in (both, "missing", "")
     released["smp_heat_div2k"][1].unlink()
     assert method.fingerprint(config) == "missing"
-    with pytest.raises(WeightsMissing, match=r"looked for .*smp_heat_div2k and smp_heat_500_0\.0005 with the endings.*SPLATBENCH_WEIGHTS"):
+    looked = r"looked for .*smp_heat_div2k and smp_heat_500_0\.0005 with the endings.*SPLATBENCH_WEIGHTS"
+    with pytest.raises(WeightsMissing, match=looked):
         method(config).prepare()
     assert method.fingerprint(method.make_config({"preset": "official", "start": "random"})) == ""
 

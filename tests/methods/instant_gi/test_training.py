@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from splatbench.method import MethodError
+from splatbench.render import rasterize_sum
 from splatbench.training.config import load_config
 from splatbench.training.errors import TrainingError
 from splatbench.training.loop import train
@@ -181,3 +182,33 @@ def test_the_published_network_takes_a_step(part, folder):
     total.backward()
     assert {"position", "scale", "mse", "ssim"} <= log.keys()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in task.model.parameters())
+
+
+@pytest.mark.parametrize("gradient", ["exact", "published"])
+def test_training_has_the_gradient_of_the_refinement(method, part, gradient):
+    """The error of the released kernels is the same one in both; exact and published differ."""
+    refine, decode = part("refine"), part("decode")
+    generator = torch.Generator().manual_seed(0)
+    means = torch.rand(40, 2, generator=generator) * 1.8 - 0.9
+    turns, colors = torch.rand(40, generator=generator) * 0.9 + 0.05, torch.rand(40, 3, generator=generator)
+    scales = torch.rand(40, 2, generator=generator) * 3 + 1
+    weights = torch.rand(30, 40, 3, generator=generator)
+
+    def gradients(kind):
+        config = method.make_config({"gradient": kind})
+        activation = refine.Activation((30, 40), "floor", config)
+        raw = refine.raw_parameters(means, scales, turns, colors)
+        raw["scaling"].requires_grad_(True)
+        covariance = activation.covariance(raw)
+        picture = rasterize_sum(activation.means(raw["xyz"]), covariance, raw["features"], (30, 40))
+        (picture * weights).sum().backward()
+        settings = part("training.settings").Settings(**TINY, gradient=kind)
+        leaf = scales.clone().requires_grad_(True)
+        drawn = part("training.task").NetworkTask(settings).draw(decode.Predicted(means, leaf, turns, colors), (30, 40))
+        (drawn[0].permute(1, 2, 0) * weights).sum().backward()
+        return raw["scaling"].grad, leaf.grad
+
+    refined, trained = gradients(gradient)
+    assert torch.allclose(trained, refined, rtol=1e-3, atol=1e-3 * float(refined.abs().max()))
+    other, _ = gradients("exact" if gradient == "published" else "published")
+    assert float((other - refined).abs().max()) > 0.05 * float(refined.abs().max())
