@@ -200,7 +200,7 @@ def setting(series: Sequence[Series], records: Sequence[Record]) -> str:
     stop = f"stopped after {' or '.join(f'{limit:g}' for limit in limits)} s" if limits else "no time limit"
     dirty = ", with uncommitted changes" if made.dirty else ""
     return (
-        f"{len(images)} images ({', '.join(images)}), {stop}; {made.cpu}, {made.threads} threads, load "
+        f"{len(images)} images ({', '.join(images)}), {stop}; {made.cpu}, {made.threads} {'thread' if made.threads == 1 else 'threads'}, load "
         f"{made.load_average or 0:.1f} at the beginning, commit {(made.commit or 'outside a checkout')[:12]}{dirty}."
     )
 
