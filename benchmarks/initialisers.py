@@ -99,7 +99,7 @@ def run(case: Case, device: str, repeats: int, refine: int) -> dict[str, Any]:
         "stages": {name: statistics.median(s[name] for s in stages) for name in names},
         "peak_mib": memory.mib(),
         "threads": torch.get_num_threads(),
-        "provenance": provenance(device).model_dump(mode="json"),
+        "provenance": provenance(device, torch.get_num_threads()).model_dump(mode="json"),
     }  # fmt: skip
 
 

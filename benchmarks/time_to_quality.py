@@ -199,8 +199,9 @@ def setting(series: Sequence[Series], records: Sequence[Record]) -> str:
     images, limits = sorted(series[0].curves), sorted({r.budget["seconds"] for r in records if r.budget.get("seconds")})
     stop = f"stopped after {' or '.join(f'{limit:g}' for limit in limits)} s" if limits else "no time limit"
     dirty = ", with uncommitted changes" if made.dirty else ""
+    threads = "thread" if made.threads == 1 else "threads"
     return (
-        f"{len(images)} images ({', '.join(images)}), {stop}; {made.cpu}, {made.threads} {'thread' if made.threads == 1 else 'threads'}, load "
+        f"{len(images)} images ({', '.join(images)}), {stop}; {made.cpu}, {made.threads} {threads}, load "
         f"{made.load_average or 0:.1f} at the beginning, commit {(made.commit or 'outside a checkout')[:12]}{dirty}."
     )
 
