@@ -96,6 +96,7 @@ def _train(out, *names, steps="10"):
     return air_claims.main(["train", *names, "--out", str(out), "--steps", steps, *changes])
 
 
+@pytest.mark.slow
 def test_a_training_leaves_a_record_and_is_not_done_again(photographs, tmp_path, capsys):
     out = tmp_path / "out"
     assert _train(out, "pod", "finetune") == 0

@@ -105,6 +105,7 @@ def test_peak_memory_is_seen():
     assert after < now - 150_000_000 and still > now - slack
 
 
+@pytest.mark.slow
 def test_a_point_in_a_process_of_its_own():
     asked = record(40, 0, 0, seconds=[], base=None, scene=None, peak=None)
     found = run_point(asked, 0.0)

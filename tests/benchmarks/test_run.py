@@ -47,6 +47,7 @@ def other(tmp_path, monkeypatch):
     return path
 
 
+@pytest.mark.slow
 def test_the_whole_command(tiny, other, tmp_path, capsys):
     arguments = ["--scenes", "small", "--devices", "cpu", "--threads", "1", "--repeats", "3", "--output", str(tmp_path)]
     assert main([*arguments, "--other", f"{other}:exact", "--other", f"{other}:broken"]) == 0
@@ -165,6 +166,7 @@ def test_gsplat_says_what_it_needs(scene):
             case.build()
 
 
+@pytest.mark.slow
 def test_yardstick_gets_the_renderer_that_works(tmp_path):
     """A stand-in for an external benchmark: loads the adapter as it is told to, draws and differentiates once."""
     (tmp_path / "bench.py").write_text(

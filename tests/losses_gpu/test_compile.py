@@ -8,6 +8,8 @@ import pytest
 
 pytest.importorskip("triton", reason="needs Triton, which PyTorch's CUDA builds bring")
 
+pytestmark = pytest.mark.slow
+
 F32, F64, I32 = "*fp32", "*fp64", "i32"
 LOSS, COVARIANCE = "splatbench.losses.gpu_kernels", "splatbench.render.gpu.covariance"
 RAW = {"xy": F32, "first": F32, "third": F32, "table": F64}

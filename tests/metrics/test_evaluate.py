@@ -206,6 +206,7 @@ print(peak[0] - before, *values.values())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 @pytest.mark.parametrize(("names", "limit"), [("psnr,psnr_u8,ms_ssim", 137)])
+@pytest.mark.slow
 def test_large_pictures_need_little_memory(tmp_path: Path, names: str, limit: int) -> None:
     """12 megapixels: a single float copy would take 137 MiB, and the whole-picture path about 2 GiB."""
     command = [sys.executable, "-c", _MEMORY_PROBE, names, str(tmp_path / "reference.npy")]

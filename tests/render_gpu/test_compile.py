@@ -79,6 +79,7 @@ def check(compile_kernels, cases, archs):
         assert got["registers"] <= most, (kernel, got)
 
 
+@pytest.mark.slow
 def test_the_usual_kernels(compile_kernels):
     check(compile_kernels, USUAL, [90])
 

@@ -87,6 +87,7 @@ def test_frozen_norms_keep_the_statistics_of_their_first_steps(folder, run):
     assert_same(long, run("attributes", "parts", iterations=6, resume=True, **frozen))
 
 
+@pytest.mark.slow
 def test_attributes_learn(folder, run):
     run("heat", "one")
     run("attributes", "two", iterations=40, heat="one/export", log_mse=1.0, l1=0.0, l2=0.0)

@@ -23,6 +23,7 @@ def encode(method, image: np.ndarray, budget: Budget, **settings: object) -> tup
 
 
 @pytest.mark.parametrize(("variant", "bpp"), [("cholesky", 1.5), ("rs", 3.0)])
+@pytest.mark.slow
 def test_quantised_file_meets_the_rate(method, crop: np.ndarray, variant: str, bpp: float) -> None:
     settings = {"variant": variant, "quantise": True, "iterations": 60, "qat_iterations": 30}
     data, trace = encode(method, crop, Budget(bpp=bpp), **settings)

@@ -32,6 +32,7 @@ def fits(encode, psnr, crop):
     return run
 
 
+@pytest.mark.slow
 def test_exact_gradients_and_target_colours_gain(fits):
     """The published errors cost 0.7 to 0.9 dB and residual colours 0.6 to 1.7 dB on crops of Kodak (128 x 128)."""
     assert fits() > fits(kernels="published") + 0.4

@@ -74,6 +74,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(run):
         assert torch.equal(value, parts[name]), name
 
 
+@pytest.mark.slow
 def test_it_learns(folder, run):
     """In 60 steps the picture and the position probability both get better, on a picture that was not learned from."""
     run("out", iterations=60)
