@@ -33,9 +33,7 @@ def read_gaussians(data: bytes) -> Gaussians2D:
     Raises:
         BitstreamError: the bytes are not such a file.
     """
-    file = read(data)
-    if file.method != METHOD:
-        raise BitstreamError(f"the file was made by method {file.method!r}, not by {METHOD!r}")
+    file = read(data, method=METHOD)
     if "means" not in file.arrays:
         raise BitstreamError("the file holds no Gaussians")
     return gaussians_from_arrays(file, file.arrays)

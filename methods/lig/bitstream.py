@@ -39,9 +39,7 @@ def read_levels(data: bytes) -> LevelPicture:
     Raises:
         BitstreamError: the bytes are not such a file.
     """
-    file = read(data)
-    if file.method != METHOD:
-        raise BitstreamError(f"the file was made by method {file.method!r}, not by {METHOD!r}")
+    file = read(data, method=METHOD)
     total = file.meta.get("levels")
     if not isinstance(total, int) or not 1 <= total <= 8 or min(level_size(file.size, 0, total)) < 1:
         raise BitstreamError(f"a picture of {file.size[1]}x{file.size[0]} pixels cannot have {total!r} levels")

@@ -60,9 +60,7 @@ def read_gaussians(data: bytes) -> Gaussians2D:
     Raises:
         BitstreamError: the bytes are not such a file.
     """
-    file = read(data)
-    if file.method != METHOD:
-        raise BitstreamError(f"the file was made by method {file.method!r}, not by {METHOD!r}")
+    file = read(data, method=METHOD)
     variant = file.meta.get("variant")
     if variant == "float32":
         return gaussians_from_arrays(file, file.arrays)
