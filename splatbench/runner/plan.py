@@ -7,7 +7,7 @@ import functools
 import graphlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,22 @@ def hash8(value: Any) -> str:
     """First 8 hex digits of the SHA-256 of a value's canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def configured(name: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """A method's full settings, defaults included, and the hash that stands for them in paths and records: of the
+    method's name and version, the settings and the content of the weights that they name.
+
+    Raises:
+        MethodError: there is no such method, or it does not take these settings.
+    """
+    method = get_method(name)
+    made = method.make_config(settings)
+    config = dataclasses.asdict(made)
+    content = {"method": name, "version": method.version, "config": config}
+    if weights := method.fingerprint(made):
+        content["weights"] = weights
+    return config, hash8(content)
 
 
 def safe_name(name: str) -> str:
@@ -142,7 +158,7 @@ class Plan:
     @functools.cached_property
     def runs(self) -> tuple[Run, ...]:
         """In the order of the experiment file."""
-        configs = {entry.id: self._config(entry) for entry in self.experiment.all_entries}
+        configs = {entry.id: configured(entry.method, entry.config) for entry in self.experiment.all_entries}
         return tuple(
             Run(
                 entry=entry,
@@ -158,16 +174,6 @@ class Plan:
             for budget in entry.budgets
             for seed in self.experiment.seeds
         )
-
-    @staticmethod
-    def _config(entry: Entry) -> tuple[dict[str, Any], str]:
-        method = get_method(entry.method)
-        made = method.make_config(entry.config)
-        config = dataclasses.asdict(made)
-        content = {"method": entry.method, "version": method.version, "config": config}
-        if weights := method.fingerprint(made):
-            content["weights"] = weights
-        return config, hash8(content)
 
     def _shards(self) -> Iterator[Shard]:
         groups: dict[tuple[str, str], list[Run]] = {}
