@@ -134,6 +134,12 @@ def fitted_iterations(record: Record) -> int | None:
 
 def summarise(records: Iterable[Record], rank_by: str = "psnr", decimals: Mapping[str, int] | None = None) -> list[Row]:
     """The rows of all tables, in the order in which the records name them, ranked."""
+    digits = DECIMALS.get(rank_by, 2) if decimals is None else _digits(rank_by, decimals)
+    return _ranked(group_rows(records), rank_by, digits)
+
+
+def group_rows(records: Iterable[Record]) -> list[Row]:
+    """The rows of all tables, in the order in which the records name them, without ranks."""
     records = list(records)
     images: dict[str, set[str]] = {}
     for record in records:
@@ -141,8 +147,7 @@ def summarise(records: Iterable[Record], rank_by: str = "psnr", decimals: Mappin
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         groups.setdefault(tuple(str(getattr(record, key)) for key in ROW_KEYS), []).append(record)
-    rows = [_row(group, len(images[group[0].dataset])) for group in groups.values()]
-    return _ranked(rows, rank_by, DECIMALS.get(rank_by, 2) if decimals is None else _digits(rank_by, decimals))
+    return [_row(group, len(images[group[0].dataset])) for group in groups.values()]
 
 
 def _digits(name: str, decimals: Mapping[str, int]) -> int:
@@ -219,7 +224,7 @@ def _count_error(done: list[Record]) -> tuple[float, str] | None:
 def _ranked(rows: list[Row], rank_by: str, digits: int) -> list[Row]:
     """Ranks within (data set, track, target), on the images that all ranked rows have; equal as printed is a tie."""
     groups: dict[tuple[str, str, str], list[int]] = {}
-    reasons = [_why_unranked(row, rank_by) for row in rows]
+    reasons = [why_unranked(row, rank_by) for row in rows]
     for index, row in enumerate(rows):
         if reasons[index] is None:
             groups.setdefault((row.record.dataset, row.track, row.target), []).append(index)
@@ -245,7 +250,8 @@ def _ranked(rows: list[Row], rank_by: str, digits: int) -> list[Row]:
     return result
 
 
-def _why_unranked(row: Row, rank_by: str) -> str | None:
+def why_unranked(row: Row, rank_by: str) -> str | None:
+    """Why a row takes no part in ranks; None where it does."""
     if row.track == "controls":
         return "control"
     if not row.images:

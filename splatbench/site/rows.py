@@ -1,0 +1,211 @@
+"""All records of all experiments as the rows of one site.
+
+The same measurement may stand in several experiments under different entry names; it is one row here. Repeats over
+seeds are one row, too: its values are means over the seeds, image by image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from splatbench.analysis.spread import Spread, seed_spread
+from splatbench.record import Record
+from splatbench.report.aggregate import Row, Track, group_rows, why_unranked
+from splatbench.report.labels import target_label
+from splatbench.results.stale import staleness
+
+#: What is the same for the records of a row: data set, method, settings, budget, what the budget refers to, snapshot.
+Identity = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SiteRow:
+    """One method variant with one budget and snapshot on one data set.
+
+    Attributes:
+        id: the same for the same measurement whatever else is on the site; letters, digits and dashes.
+        row: means and per-image values; of the first seed where there is one, else over the seeds.
+        records: everything behind it, failures included, in the order of images and seeds.
+        experiments: where it was measured.
+        target: what rows that may be ranked against each other share, as text.
+        stale: why the row may not be what today's code would give; empty: nothing is known against it.
+        spread: over seeds, by metric; None with a single seed.
+        unranked: why it takes no part in ranks, or None.
+    """
+
+    id: str
+    row: Row
+    records: tuple[Record, ...]
+    experiments: tuple[str, ...]
+    target: str
+    stale: tuple[str, ...]
+    spread: dict[str, Spread] | None
+    unranked: str | None
+
+    @property
+    def record(self) -> Record:
+        return self.row.record
+
+    @property
+    def dataset(self) -> str:
+        return self.record.dataset
+
+    @property
+    def track(self) -> Track:
+        return self.row.track
+
+    @property
+    def family(self) -> str:
+        return self.record.family or self.record.title or self.record.entry
+
+    @property
+    def label(self) -> str:
+        return self.row.label
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(sorted({record.seed for record in self.records}))
+
+    @property
+    def board(self) -> tuple[str, Track, str]:
+        """Rows of the same board may be compared: same data, same kind of budget, same target."""
+        return (self.dataset, self.track, self.target)
+
+
+def site_rows(records: Iterable[Record], rank_by: str = "psnr") -> list[SiteRow]:
+    """The rows of a site, in the order of their first record.
+
+    A measurement that several experiments repeat (same image, settings, budget and seed) counts once: the newest.
+    """
+    records = list(records)
+    context = _targets(records)
+    totals: dict[str, set[str]] = {}
+    groups: dict[Identity, list[Record]] = {}
+    for record in records:
+        totals.setdefault(record.dataset, set()).add(record.image)
+        groups.setdefault(_identity(record, context), []).append(record)
+    return [_site_row(identity, group, len(totals[identity[0]]), context, rank_by) for identity, group in groups.items()]
+
+
+def _targets(records: Sequence[Record]) -> dict[tuple[str, str], Record]:
+    """(experiment, entry) -> a record of the entry: what `matched_to` of that experiment means."""
+    found: dict[tuple[str, str], Record] = {}
+    for record in records:
+        found.setdefault((record.experiment, record.entry), record)
+    return found
+
+
+def _identity(record: Record, context: dict[tuple[str, str], Record]) -> Identity:
+    matched = record.budget.get("matched_to")
+    other = context.get((record.experiment, str(matched))) if matched else None
+    reference = "" if not matched else record.experiment if other is None else f"{other.method} {other.config_hash}"
+    slug = record.budget_slug.replace(str(matched), "*", 1) if other is not None else record.budget_slug
+    return (
+        record.dataset,
+        record.method,
+        record.implementation,
+        record.config_hash or record.entry,
+        record.column,
+        slug,
+        reference,
+        record.snapshot,
+    )
+
+
+def _site_row(
+    identity: Identity, group: list[Record], total: int, context: dict[tuple[str, str], Record], rank_by: str
+) -> SiteRow:
+    from splatbench.site.links import row_id
+
+    records = _newest(group)
+    seeds = sorted({record.seed for record in records})
+    by_seed = {seed: [record for record in records if record.seed == seed] for seed in seeds}
+    pooled = _pooled(by_seed) if len(seeds) > 1 else records
+    row = replace(group_rows(pooled)[0], total=total)
+    return SiteRow(
+        id=row_id(identity),
+        row=row,
+        records=tuple(records),
+        experiments=tuple(dict.fromkeys(record.experiment for record in group)),
+        target=_target(row.record, context),
+        stale=staleness(records[0]),
+        spread=_spreads(by_seed) if len(seeds) > 1 else None,
+        unranked=why_unranked(row, rank_by),
+    )
+
+
+def _newest(group: list[Record]) -> list[Record]:
+    """One record per image and seed; a success is never replaced by a failure. Ordered by image and seed; all of them
+    under the first one's entry, whatever it is called elsewhere."""
+    chosen: dict[tuple[str, int], Record] = {}
+    for record in group:
+        key = (record.image, record.seed)
+        if key not in chosen or _preference(record) > _preference(chosen[key]):
+            chosen[key] = record
+    first = group[0]
+    shared = {"entry": first.entry, "budget": first.budget, "budget_slug": first.budget_slug, "family": first.family}
+    return [
+        record if record.experiment == first.experiment else record.model_copy(update=shared)
+        for _, record in sorted(chosen.items())
+    ]
+
+
+def _preference(record: Record) -> tuple[bool, str, str]:
+    return (record.status == "ok", record.provenance.time, record.experiment)
+
+
+def _pooled(by_seed: dict[int, list[Record]]) -> list[Record]:
+    """One record per image with the means over the seeds that succeeded; the first failure where none did."""
+    images: dict[str, list[Record]] = {}
+    for records in by_seed.values():
+        for record in records:
+            images.setdefault(record.image, []).append(record)
+    seed = min(by_seed)
+    pooled = []
+    for members in images.values():
+        done = [record for record in members if record.status == "ok"]
+        pooled.append((_mean_record(done) if done else members[0]).model_copy(update={"seed": seed}))
+    return pooled
+
+
+def _mean_record(records: list[Record]) -> Record:
+    names = set.intersection(*({n for n, v in r.metrics.items() if v is not None} for r in records))
+    metrics = {name: sum(r.metrics[name] or 0.0 for r in records) / len(records) for name in sorted(names)}
+    numbers = ("bpp", "nominal_bpp", "encode_seconds", "to_bytes_seconds", "decode_seconds", "peak_memory_mib")
+    means: dict[str, object] = {"metrics": metrics}
+    for name in numbers:
+        values = [getattr(r, name) for r in records]
+        means[name] = None if None in values else sum(values) / len(values)
+    for name in ("bytes", "n_actual"):
+        values = [getattr(r, name) for r in records]
+        means[name] = None if None in values else round(sum(values) / len(values))
+    return records[0].model_copy(update=means)
+
+
+def _spreads(by_seed: dict[int, list[Record]]) -> dict[str, Spread]:
+    names = {name for records in by_seed.values() for record in records for name in record.metrics}
+    spreads = {}
+    for name in sorted(names):
+        values = {
+            seed: {r.image: v for r in records if r.status == "ok" and (v := r.metrics.get(name)) is not None}
+            for seed, records in by_seed.items()
+        }
+        if (spread := seed_spread(values)) is not None:
+            spreads[name] = spread
+    return spreads
+
+
+def _target(record: Record, context: dict[tuple[str, str], Record]) -> str:
+    """As text. An entry that chooses its counts and those that are matched to it share one."""
+    matched = record.budget.get("matched_to")
+    if matched:
+        other = context.get((record.experiment, str(matched)))
+        return target_label({"matched_to": str(matched) if other is None else _name(other)})
+    if target_label(record.budget) == "native" or record.budget.get("psnr") is not None:
+        return target_label({"matched_to": _name(record)})
+    return target_label(record.budget)
+
+
+def _name(record: Record) -> str:
+    return record.family or record.title or record.entry
