@@ -70,8 +70,8 @@ def synthetic_records(n: int, seed: int = 0) -> list[Record]:
     """n records with distinct keys that `splatbench results validate` accepts: four data sets (an experiment each),
     Gaussian methods at equal counts and at compression ratios, controls, two seeds, one failure in about eighty.
 
-    Equal arguments give equal records. The number of images grows with n; the last data set has fewer of the cells where
-    n does not fill it.
+    Equal arguments give equal records. The number of images grows with n; the last data set lacks entries where n does
+    not fill it.
     """
     cells = [(e, b, s) for e in _ENTRIES for b in e.budgets for s in (SEEDS if e.column != "control" else SEEDS[:1])]
     images = max(1, math.ceil(n / (len(cells) * len(DATASETS))))
