@@ -13,7 +13,7 @@ import numpy as np
 from splatbench.analysis.intervals import FEWEST_VALUES, Interval, mean_interval
 
 #: How the points are joined. "akima" follows densely sampled curves best (Herglotz et al. 2022), "pchip" is that of
-#: JVET's spreadsheets, "cubic" the original of VCEG-M33: one polynomial of degree 3, a least-squares fit to more points.
+#: JVET's spreadsheets, "cubic" the original of VCEG-M33: one polynomial of degree 3, by least squares of all points.
 Interpolation = Literal["akima", "pchip", "cubic"]
 
 #: Four points are what VCEG-M33 and JVET's test conditions use; fewer leave the shape of a curve to the interpolation.

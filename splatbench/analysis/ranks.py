@@ -41,8 +41,8 @@ def rank_ranges(values: ArrayLike, *, higher_is_better: bool, alpha: float = 0.0
     """Rank ranges within a board whose rows have the same images.
 
     All pairs of rows are compared with Wilcoxon's signed-rank test, corrected over all pairs (Holm). A row is better
-    than another where the corrected p is below alpha and both the mean and the signed ranks say so. The range of a row is
-    1 + (rows that are better) .. m - (rows that are worse).
+    than another where the corrected p is below alpha and both the mean and the signed ranks say so. The range of a row
+    is 1 + (rows that are better) .. m - (rows that are worse).
 
     Args:
         values: [m, n], m rows of n images, finite.
