@@ -95,6 +95,8 @@ class Record(BaseModel):
     decode_seconds: float | None = None  # bytes -> pixels
     evaluate_seconds: float | None = None  # decoding and all metrics
     peak_memory_mib: float | None = None  # of the encoding process
+    energy_joules: float | None = None  # of the whole device while encode ran; median over repeats; None: no counter
+    energy_source: str | None = None  # which counter, e.g. "RAPL package-0"
     gpu_shared: bool = False
     curve: list[tuple[int, float, dict[str, float]]] = Field(default_factory=list)  # step, seconds, values
     provenance: Provenance = Field(default_factory=Provenance)

@@ -6,11 +6,19 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 
 class Diverged(RuntimeError):
     """The loss or a parameter became NaN or infinite."""
+
+
+class Meter(Protocol):
+    """What runs while the clock runs, e.g. a counter of energy."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 class Trace:
@@ -23,6 +31,7 @@ class Trace:
         synchronize: called before the clock is read (a GPU's synchronise; nothing on the CPU).
         seconds: wall-time limit; `out_of_time` tells the method to stop with what it has.
         elapsed: seconds that the clock begins with: what a warm start has taken.
+        meter: started and stopped with the clock.
     """
 
     def __init__(
@@ -34,6 +43,7 @@ class Trace:
         seconds: float | None = None,
         interval: float = 1.0,
         elapsed: float = 0.0,
+        meter: Meter | None = None,
     ) -> None:
         self.wanted = frozenset(str(name) for name in snapshots)
         self.stages: dict[str, float] = {}
@@ -45,10 +55,13 @@ class Trace:
         self._synchronize, self._limit, self._interval = synchronize, seconds, interval
         self._elapsed, self._since = elapsed, None  # type: tuple[float, float | None]
         self._last_report = 0.0
+        self._meter = meter
 
     # -- the clock --------------------------------------------------------------------------------------------------
     def start(self) -> None:
         self._synchronize()
+        if self._meter is not None:
+            self._meter.start()
         self._since = time.perf_counter()
 
     def stop(self) -> None:
@@ -56,6 +69,8 @@ class Trace:
             self._synchronize()
             self._elapsed += time.perf_counter() - self._since
             self._since = None
+            if self._meter is not None:
+                self._meter.stop()
 
     @property
     def seconds(self) -> float:

@@ -28,7 +28,10 @@ from splatbench.report.verdict import Comparison, setting, tolerances_text
 TRACK_TITLES = {"gaussians": "equal Gaussians", "bytes": "equal bytes", "controls": "controls"}
 
 #: Quantities shown in tables of means, after the metrics.
-_RATES, _COSTS = ("bpp", "nominal_bpp"), ("encode_seconds", "decode_seconds", "peak_memory_mib")
+_RATES, _COSTS = (
+    ("bpp", "nominal_bpp"),
+    ("encode_seconds", "decode_seconds", "peak_memory_mib", "energy_joules"),
+)
 
 #: Bits per pixel of what is compressed: 8 for each of red, green and blue.
 _RAW_BPP = 24

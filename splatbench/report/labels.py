@@ -39,6 +39,10 @@ QUANTITIES = {
     "decode_seconds": Quantity("Decode [s]", "Wall time from bytes to pixels, in another process than the encoder."),
     "evaluate_seconds": Quantity("Evaluate [s]", "Wall time of decoding and all metrics."),
     "peak_memory_mib": Quantity("Peak memory [MiB]", "Largest resident memory of the encoding process."),
+    "energy_joules": Quantity(
+        "Energy [J]",
+        "Energy of the whole device while encoding, read from its counter (RAPL, NVML); idle power included.",
+    ),
 }
 
 #: Digits after the point. Times are written with three significant digits instead.

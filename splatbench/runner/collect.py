@@ -98,6 +98,8 @@ def _file_record(
         stage_seconds=encoded.stage_seconds if final else {},
         to_bytes_seconds=file.to_bytes_seconds,
         curve=encoded.curve if final else [],
+        energy_joules=encoded.energy_joules if final else None,
+        energy_source=encoded.energy_source if final else None,
     )
     if evaluation is None or evaluation.file_sha256 != file.sha256:
         record.status, record.reason = "not_run", "not evaluated yet; run the experiment again"

@@ -265,6 +265,7 @@ def _fill(result: EncodeResult, encoded: Encoded, stem: str, suffix: str) -> tup
     result.stage_seconds = encoded.stage_seconds
     result.curve = encoded.curve
     result.peak_memory_mib = encoded.peak_memory_mib
+    result.energy_joules, result.energy_source = encoded.energy_joules, encoded.energy_source
     return result, contents
 
 

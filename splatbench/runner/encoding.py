@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from splatbench.budget import Budget
+from splatbench.energy import EnergyMeter, counters
 from splatbench.gaussians import Gaussians2D
 from splatbench.method import Method, MethodError
 from splatbench.runner.progress import StepCallback
@@ -62,6 +63,8 @@ class Encoded:
     curve: list[tuple[int, float, dict[str, float]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     peak_memory_mib: float | None = None
+    energy_joules: float | None = None
+    energy_source: str | None = None
 
 
 def encode_image(
@@ -93,8 +96,11 @@ def encode_image(
     peak = PeakMemory(method.device)
     result = Encoded()
     stages: list[dict[str, float]] = []
+    energies: list[float | None] = []
+    energy_counters = counters(method.device)
     for repeat in range(repeats):
         files: list[File] = []
+        meter = EnergyMeter(energy_counters)
         trace = Trace(
             # The time of a snapshot is not counted, so repeats need not take them again.
             snapshots=snapshots if repeat == 0 else (),
@@ -103,6 +109,7 @@ def encode_image(
             synchronize=synchronize,
             seconds=budget.seconds,
             elapsed=start.seconds if start else 0.0,
+            meter=meter,
         )
         if start:
             trace.stages[START_STAGE] = start.seconds
@@ -117,6 +124,7 @@ def encode_image(
         files.append(_file(method, "final", encoding, trace.steps or None, trace.seconds))
         result.seconds_all.append(trace.seconds)
         stages.append(trace.stages)
+        energies.append(meter.joules)
         if repeat == 0:
             result.files = files
             result.notes = list(trace.notes)
@@ -127,6 +135,9 @@ def encode_image(
     result.files[-1] = dataclasses.replace(result.files[-1], seconds=median)
     result.stage_seconds = {name: statistics.median(stage.get(name, 0.0) for stage in stages) for name in stages[0]}
     result.peak_memory_mib = peak.mib()
+    if start is None and None not in energies:  # that of a start was not read, and half a figure is none
+        result.energy_joules = statistics.median(joules for joules in energies if joules is not None)
+        result.energy_source = meter.source
     missing = {str(name) for name in snapshots} - {file.snapshot for file in result.files}
     if missing:
         result.notes.append(f"the method took no snapshot {', '.join(sorted(missing))}")

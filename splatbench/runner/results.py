@@ -70,6 +70,8 @@ class EncodeResult(_Result):
     stage_seconds: dict[str, float] = Field(default_factory=dict)
     curve: list[tuple[int, float, dict[str, float]]] = Field(default_factory=list)
     peak_memory_mib: float | None = None
+    energy_joules: float | None = None
+    energy_source: str | None = None
     gpu_shared: bool = False
     provenance: Provenance = Field(default_factory=Provenance)
 
