@@ -22,9 +22,11 @@ LEVELS = [
     {"fitting"},
     {"codec"},
     {"method"},
-    {"metrics", "datasets", "devices", "provenance", "rate", "schema", "checkpoints"},
+    {"metrics", "datasets", "devices", "provenance", "rate", "schema", "checkpoints", "analysis", "energy"},
     {"experiment", "weight_files", "model_files"},
     {"runner", "report", "training"},
+    {"results"},
+    {"site"},
     {"cli"},
 ]
 #: Imports against the direction, each with its reason.

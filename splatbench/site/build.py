@@ -170,5 +170,3 @@ def render(environment: Environment, site: Site, page: Page) -> str:
     return environment.get_template(page.template).render(
         site=site, page=page, root=page.root, navigation=NAVIGATION, **page.context
     )
-
-

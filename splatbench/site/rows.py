@@ -85,7 +85,9 @@ def site_rows(records: Iterable[Record], rank_by: str = "psnr") -> list[SiteRow]
     for record in records:
         totals.setdefault(record.dataset, set()).add(record.image)
         groups.setdefault(_identity(record, context), []).append(record)
-    return [_site_row(identity, group, len(totals[identity[0]]), context, rank_by) for identity, group in groups.items()]
+    return [
+        _site_row(identity, group, len(totals[identity[0]]), context, rank_by) for identity, group in groups.items()
+    ]
 
 
 def _targets(records: Sequence[Record]) -> dict[tuple[str, str], Record]:
