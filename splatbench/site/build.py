@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from splatbench.files import write_atomic
 from splatbench.record import Record, read_records
-from splatbench.report.labels import budget_label, count, heading, meaning, number, significant, signed
+from splatbench.report.labels import budget_label, count, heading, meaning, number, signed, significant
 from splatbench.report.reference import reports_folder
 from splatbench.site import about, board, datasets, images, methods, overview, rates, times, verdicts
 from splatbench.site.links import slug

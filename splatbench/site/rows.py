@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from splatbench.analysis.spread import Spread, seed_spread
+from splatbench.analysis.spread import Repeats, repeats
 from splatbench.record import Record
 from splatbench.report.aggregate import Row, Track, group_rows, why_unranked
 from splatbench.report.labels import target_label
@@ -30,7 +30,7 @@ class SiteRow:
         experiments: where it was measured.
         target: what rows that may be ranked against each other share, as text.
         stale: why the row may not be what today's code would give; empty: nothing is known against it.
-        spread: over seeds, by metric; None with a single seed.
+        spread: over seeds, by metric; empty with a single seed.
         unranked: why it takes no part in ranks, or None.
     """
 
@@ -40,7 +40,7 @@ class SiteRow:
     experiments: tuple[str, ...]
     target: str
     stale: tuple[str, ...]
-    spread: dict[str, Spread] | None
+    spread: dict[str, Repeats]
     unranked: str | None
 
     @property
@@ -132,7 +132,7 @@ def _site_row(
         experiments=tuple(dict.fromkeys(record.experiment for record in group)),
         target=_target(row.record, context),
         stale=staleness(records[0]),
-        spread=_spreads(by_seed) if len(seeds) > 1 else None,
+        spread=_repeats(by_seed) if len(seeds) > 1 else {},
         unranked=why_unranked(row, rank_by),
     )
 
@@ -185,17 +185,17 @@ def _mean_record(records: list[Record]) -> Record:
     return records[0].model_copy(update=means)
 
 
-def _spreads(by_seed: dict[int, list[Record]]) -> dict[str, Spread]:
+def _repeats(by_seed: dict[int, list[Record]]) -> dict[str, Repeats]:
     names = {name for records in by_seed.values() for record in records for name in record.metrics}
-    spreads = {}
-    for name in sorted(names):
-        values = {
-            seed: {r.image: v for r in records if r.status == "ok" and (v := r.metrics.get(name)) is not None}
-            for seed, records in by_seed.items()
-        }
-        if (spread := seed_spread(values)) is not None:
-            spreads[name] = spread
-    return spreads
+    return {
+        name: repeats(
+            {
+                seed: {r.image: v for r in records if r.status == "ok" and (v := r.metrics.get(name)) is not None}
+                for seed, records in by_seed.items()
+            }
+        )
+        for name in sorted(names)
+    }
 
 
 def _target(record: Record, context: dict[tuple[str, str], Record]) -> str:
