@@ -108,12 +108,20 @@ class Record(BaseModel):
                 self.budget_slug, str(self.seed), self.snapshot)  # fmt: skip
 
 
+def to_line(record: Record) -> str:
+    """The record as one line of JSON; sorted keys, so equal records are equal lines.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    return json.dumps(record.model_dump(mode="json"), sort_keys=True, allow_nan=False)
+
+
 def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Writes JSON lines whole or not at all; sorted keys, so equal records are equal bytes."""
+    """Writes JSON lines whole or not at all; equal records are equal bytes."""
     from splatbench.files import write_atomic
 
-    lines = [json.dumps(r.model_dump(mode="json"), sort_keys=True, allow_nan=False) for r in records]
-    write_atomic(path, ("\n".join(lines) + "\n" if lines else "").encode())
+    write_atomic(path, "".join(f"{to_line(record)}\n" for record in records).encode())
 
 
 def read_records(path: Path) -> Iterator[Record]:

@@ -11,7 +11,21 @@ from typing import Annotated
 
 import typer
 
-from splatbench.cli import data, decode, doctor, fit, labels, leaderboard, methods, report, run, stages, train, weights
+from splatbench.cli import (
+    data,
+    decode,
+    doctor,
+    fit,
+    labels,
+    leaderboard,
+    methods,
+    report,
+    results,
+    run,
+    stages,
+    train,
+    weights,
+)
 
 HELP = """Benchmark images made of 2D Gaussians.
 
@@ -39,6 +53,7 @@ app.command("encode-shard", rich_help_panel="Stages of an experiment (Snakemake 
 app.command("evaluate-shard", rich_help_panel="Stages of an experiment (Snakemake calls these)")(stages.evaluate_shard)
 app.command("collect", rich_help_panel="Stages of an experiment (Snakemake calls these)")(stages.collect)
 app.add_typer(report.app, name="report", rich_help_panel="Stages of an experiment (Snakemake calls these)")
+app.add_typer(results.app, name="results", rich_help_panel="Measured records")
 app.add_typer(leaderboard.app, name="leaderboard", rich_help_panel="Published records")
 app.command("train", rich_help_panel="Training")(train.train)
 app.command("labels", rich_help_panel="Training")(labels.labels)

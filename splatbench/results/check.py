@@ -1,0 +1,83 @@
+"""Everything that is looked at before records are published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from splatbench.record import Record, to_line
+from splatbench.results import identity, plausible
+from splatbench.results.across import Agreement
+from splatbench.results.findings import Finding, Place, Problem
+from splatbench.results.history import changed_since
+from splatbench.results.reading import LineError, lines_of, parse, record_files
+from splatbench.results.stale import staleness
+from splatbench.results.store import check_store, stores
+
+
+@dataclass
+class Checked:
+    """What was looked at, and every problem in the order of files and lines."""
+
+    files: list[Path] = field(default_factory=list)
+    records: int = 0
+    encoded: int = 0  # files of Gaussians
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def errors(self) -> int:
+        return sum(not problem.finding.warning for problem in self.problems)
+
+    @property
+    def warnings(self) -> int:
+        return len(self.problems) - self.errors
+
+
+def check(paths: Iterable[Path], git: bool = False) -> Checked:
+    """Checks files of records: schema, hashes, plausibility, duplicates, agreement with each other, with the manifests
+    and with the encoded files beside them; stale rows are warnings.
+
+    Args:
+        paths: .jsonl files, or folders of them.
+        git: also say which rows' code has changed since their commit.
+
+    Raises:
+        ValueError: a path is not there, or a folder holds no records.
+        RuntimeError: `git` without the whole history of a checkout.
+    """
+    checked = Checked(files=record_files(paths))
+    agreement = Agreement()
+    named: dict[str, Record] = {}
+    for path in checked.files:
+        before = checked.records
+        for place, line in lines_of(path):
+            checked.records += 1
+            checked.problems += [Problem(place, finding) for finding in _of_line(place, line, agreement, named, git)]
+        if checked.records == before:
+            checked.problems.append(Problem(Place(path), Finding("empty", "holds no record; remove it, or collect it")))
+    checked.problems += agreement.trends()
+    for folder in stores(checked.files):
+        checked.encoded += sum(1 for _ in folder.iterdir())
+        checked.problems += check_store(folder, named)
+    return checked
+
+
+def _of_line(place: Place, line: bytes, agreement: Agreement, named: dict[str, Record], git: bool) -> Iterator[Finding]:
+    try:
+        record = parse(line)
+    except LineError as error:
+        yield error.finding
+        return
+    yield from identity.of_text(line)
+    yield from identity.of_record(record)
+    numbers = list(plausible.of_record(record))
+    yield from numbers
+    if any(finding.kind == "number" for finding in numbers):
+        return  # there is no canonical line of NaN, and nothing to compare
+    yield from agreement.add(place, record, to_line(record))
+    yield from (Finding("stale", reason, warning=True) for reason in staleness(record))
+    if git and (reason := changed_since(record)):
+        yield Finding("code", reason, warning=True)
+    if record.status == "ok" and record.file_sha256:
+        named.setdefault(record.file_sha256, record.model_copy(update={"curve": []}))

@@ -1,0 +1,96 @@
+"""Files of records, read line by line: a broken line does not hide the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from splatbench.record import SCHEMA_VERSION, Record
+from splatbench.results.findings import Finding, Place
+
+#: Problems of one line with the schema that are named.
+_NAMED = 4
+
+
+def record_files(paths: Iterable[Path]) -> list[Path]:
+    """The .jsonl files that are named, or lie in the folders that are named (not in folders below), each once.
+
+    Raises:
+        ValueError: a path is not there, is no .jsonl file, or is a folder without any.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        if path.is_dir():
+            files = sorted(path.glob("*.jsonl"))
+            if not files:
+                raise ValueError(
+                    f"{path}: no records here; a folder of records holds files NAME.jsonl, as `splatbench collect` "
+                    "writes them"
+                )
+        elif path.is_file():
+            files = [path]
+            if path.suffix != ".jsonl":
+                raise ValueError(f"{path}: not a file of records; name .jsonl files or folders of them")
+        else:
+            raise ValueError(f"{path}: no such file or folder")
+        for file in files:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
+
+
+def lines_of(path: Path) -> Iterator[tuple[Place, bytes]]:
+    """Places and bytes of the lines that are not empty."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if content := line.strip():
+                yield Place(path, number), content
+
+
+class LineError(ValueError):
+    """A line that is no record; `finding` says why."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.text)
+        self.finding = finding
+
+
+def parse(line: bytes) -> Record:
+    """The record in a line, which must be strict JSON (no NaN, no key twice) of exactly the types of the schema.
+
+    Raises:
+        LineError: it is not.
+    """
+    try:
+        content = json.loads(line.decode(), object_pairs_hook=_object, parse_constant=_refuse)
+    except UnicodeDecodeError as error:
+        raise LineError(Finding("json", f"not UTF-8: {error.reason} at byte {error.start}")) from None
+    except (ValueError, RecursionError) as error:
+        raise LineError(Finding("json", f"not JSON: {error}; was the file cut or merged by hand?")) from None
+    if not isinstance(content, dict):
+        raise LineError(Finding("json", "a record is a JSON object, {...}"))
+    if content.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+        text = f"schema version {content['schema_version']!r}; this splatbench reads {SCHEMA_VERSION}"
+        raise LineError(Finding("schema", f"{text}: update splatbench, or collect the records again"))
+    try:
+        return Record.model_validate_json(line, strict=True)
+    except ValidationError as error:
+        details = error.errors()
+        named = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in details[:_NAMED])
+        more = f"; and {len(details) - _NAMED} more" if len(details) > _NAMED else ""
+        raise LineError(Finding("schema", f"does not fit the schema of records: {named}{more}")) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+    return content
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON; a value that was not measured is null")

@@ -1,0 +1,61 @@
+"""The encoded files beside published records: files/<sha256>.s2d, each named by its content."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from splatbench.codec import BitstreamError, decode
+from splatbench.files import sha256_file
+from splatbench.record import Record
+from splatbench.results.findings import Finding, Place, Problem
+
+FOLDER = "files"
+
+_NAME = re.compile(r"(?P<sha256>[0-9a-f]{64})\.\w+")
+
+
+def stores(files: Iterable[Path]) -> list[Path]:
+    """The folders of encoded files beside files of records, those that are there, each once."""
+    folders = {path.parent / FOLDER for path in files}
+    return sorted(folder for folder in folders if folder.is_dir())
+
+
+def check_store(folder: Path, named: Mapping[str, Record]) -> Iterator[Problem]:
+    """Whether every file has its content's name, belongs to a record, and decodes to a picture of the record's size.
+
+    Args:
+        folder: of encoded files.
+        named: file_sha256 -> a record with status ok that names it.
+    """
+    for path in sorted(folder.iterdir()):
+        match = _NAME.fullmatch(path.name)
+        if match is None or not path.is_file():
+            yield _problem(path, "a store holds files <sha256>.s2d and nothing else; move it elsewhere")
+        elif sha256_file(path) != match["sha256"]:
+            yield _problem(path, "its content has another SHA-256 than its name; copy it again")
+        elif match["sha256"] not in named:
+            yield _problem(path, "no record names this file; remove it, or add the records that do")
+        else:
+            yield from (_problem(path, text) for text in _content(path, named[match["sha256"]]))
+
+
+def _content(path: Path, record: Record) -> Iterator[str]:
+    data = path.read_bytes()
+    if len(data) != record.bytes:
+        yield f"holds {len(data)} bytes; the record of {record.image} says {record.bytes}"
+    try:
+        decoded = decode(data, path.suffix)
+    except (BitstreamError, ValueError) as error:
+        yield f"does not decode: {error}"
+        return
+    size = decoded.shape[:2] if isinstance(decoded, np.ndarray) else decoded.size
+    if tuple(size) != (record.height, record.width):
+        yield f"decodes to {size[1]}x{size[0]} pixels; {record.image} has {record.width}x{record.height}"
+
+
+def _problem(path: Path, text: str) -> Problem:
+    return Problem(Place(path), Finding("file", text))
