@@ -14,6 +14,10 @@ from splatbench.runner.workflow import Workflow
 
 min_version("9.25")
 
+
+report: "reports/captions/workflow.rst"
+
+
 try:
     FLOW = Workflow(
         workflow.configfiles, config, Path(workflow.basedir, "config", "sample.yaml")

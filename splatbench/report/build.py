@@ -20,6 +20,9 @@ from splatbench.report.verdict import Comparison, compare
 
 Format = Literal["md", "csv", "latex"]
 
+#: Beside the page; there whatever is in them, since the workflow waits for them.
+FOLDERS = ("tables", "figures", "pictures")
+
 
 @dataclass
 class Content:
@@ -127,6 +130,8 @@ def build(
 
     content = make_content(records, settings)
     built = Built(out / "index.html")
+    for name in FOLDERS:
+        (out / name).mkdir(parents=True, exist_ok=True)
     downloads = _write_tables(content, out, built)
     sections = []
     for dataset, identity in dataset_ids(record.dataset for record in content.records).items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,19 @@ def test_lint_finds_only_that_rules_share_the_environment_of_make(fresh):
     done = fresh.snakemake("--lint")
     findings = re.findall(r"^ +\* (.*)$", done.stdout, re.M)
     assert set(findings) == {"Specify a conda environment or container for each rule.:"}, done.stdout
+
+
+def test_snakemakes_own_report_has_captions_and_labels(finished):
+    done = finished.snakemake("--report", "flow.zip")
+    assert done.returncode == 0, done.stdout
+    with zipfile.ZipFile(finished.folder / "flow.zip") as archive:
+        names = archive.namelist()
+        page = archive.read(next(name for name in names if name.endswith("report.html"))).decode()
+    for category in ("Results", "Tables", "Figures", "Pictures"):
+        assert f'"{category}"' in page
+    for label in ('"what": "every result"', '"table": "pictures-gaussians"', '"figure": "pictures-time"'):
+        assert label in page, label
+    for caption in ("nothing averaged", "written without loss", "Rates are lengths of files"):
+        assert caption in page, caption
+    assert sum(name.endswith(".webp") for name in names) == 6
+    assert any(name.endswith("index.html") for name in names)
