@@ -7,11 +7,12 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # Let uv use the certificates of the system, as pip does, where a proxy has its own.
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: help setup bench test test-slow lint format gpu-check benchmark constraints clean
+.PHONY: help setup bench site browser test test-slow lint format gpu-check benchmark constraints clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make bench      run the default experiment and print where the report is"
+	@echo "make site       the pages of all published records, in site/"
 	@echo "make test       the default tests          make test-slow   the long ones"
 	@echo "make lint       ruff, snakefmt, mypy       make format      rewrite the code in style"
 	@echo "make gpu-check  GPU tests                  make benchmark   kernel timings"
@@ -36,7 +37,17 @@ bench: $(VENV)/.setup
 	snakemake --cores $(CORES)
 	@echo "The report: $(abspath reports/sample/index.html)"
 
-test: $(VENV)/.setup-dev
+site: $(VENV)/.setup
+	splatbench leaderboard build --out site
+
+# The pages are tested in a real Chromium: the system's, else one that the package manager has, else Playwright's own.
+browser: $(VENV)/.setup-dev
+	@if command -v chromium || command -v chromium-browser || command -v google-chrome; then :; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null && command -v chromium; \
+	else $(BIN)/playwright install chromium; fi || echo "no Chromium could be installed; tests of the pages will be skipped"
+
+test: $(VENV)/.setup-dev browser
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 test-slow: $(VENV)/.setup-dev
