@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -12,8 +12,9 @@ import numpy as np
 
 from splatbench.analysis.intervals import FEWEST_VALUES, Interval, mean_interval
 
-#: How the points are joined. "akima" follows densely sampled curves best (Herglotz et al. 2022), "pchip" is that of
-#: JVET's spreadsheets, "cubic" the original of VCEG-M33: one polynomial of degree 3, by least squares of all points.
+#: How the points are joined. "pchip" is that of JVET's spreadsheets, and rises wherever its points do. "akima" follows
+#: densely sampled curves better (Herglotz et al. 2022), but like "cubic", the original polynomial of VCEG-M33 (by least
+#: squares where there are more than four points), it swings by decades where a method's quality stops to rise.
 Interpolation = Literal["akima", "pchip", "cubic"]
 
 #: Four points are what VCEG-M33 and JVET's test conditions use; fewer leave the shape of a curve to the interpolation.
@@ -69,7 +70,7 @@ def bd_rate(
     anchor: Curve,
     test: Curve,
     *,
-    interpolation: Interpolation = "akima",
+    interpolation: Interpolation = "pchip",
     min_overlap: float = 0.5,
     lower_is_better: bool = False,
 ) -> BD:
@@ -86,7 +87,7 @@ def bd_quality(
     anchor: Curve,
     test: Curve,
     *,
-    interpolation: Interpolation = "akima",
+    interpolation: Interpolation = "pchip",
     min_overlap: float = 0.5,
     lower_is_better: bool = False,
 ) -> BD:
@@ -114,37 +115,49 @@ def _delta(
         if reason is not None:
             return BD(None, reason=f"{name}: {reason}")
     sign = -1 if lower_is_better else 1
-    (anchor_rates, anchor_qualities), (test_rates, test_qualities) = (
-        (np.array([rate for rate, _ in curve.points()]), sign * np.array([quality for _, quality in curve.points()]))
-        for curve in (anchor, test)
-    )
+    (rates, qualities), (test_rates, test_qualities) = _arrays(anchor, sign), _arrays(test, sign)
     if kind == "rate":
-        overlap = _overlap(anchor_qualities, test_qualities)
-        over = _common(sign * anchor_qualities, sign * test_qualities)
+        overlap = _overlap(qualities, test_qualities)
+        over = _common(sign * qualities, sign * test_qualities)
     else:
-        overlap = _overlap(np.log10(anchor_rates), np.log10(test_rates))
-        over = _common(anchor_rates, test_rates)
+        overlap = _overlap(np.log10(rates), np.log10(test_rates))
+        over = _common(rates, test_rates)
     if overlap == 0:
         return BD(None, 0.0, reason=f"the curves have no {'quality' if kind == 'rate' else 'rate'} in common")
     if overlap < min_overlap:
-        share = f"{100 * overlap:.0f} % of the shorter curve"
-        return BD(None, overlap, over, f"only {share} overlaps; {100 * min_overlap:.0f} % are needed")
-    value = _package(kind)(
-        anchor_rates,
-        anchor_qualities,
-        test_rates,
-        test_qualities,
-        method=interpolation,
-        require_matching_points=False,
-        min_overlap=0,  # checked above, by a definition that is documented
-    )
-    return BD(float(value) if kind == "rate" else sign * float(value), overlap, over)
+        share = f"{100 * overlap:.3g} % of the shorter curve"
+        return BD(None, overlap, over, f"only {share} overlaps; {100 * min_overlap:g} % are needed")
+    value = _average(kind, (rates, qualities), (test_rates, test_qualities), interpolation)
+    if value is None:
+        return BD(None, overlap, over, f"{interpolation} interpolation falls between points that rise")
+    return BD(value if kind == "rate" else sign * value, overlap, over)
 
 
-def _package(kind: Literal["rate", "quality"]) -> Callable[..., float]:
+def _arrays(curve: Curve, sign: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rates and sign * qualities, both rising."""
+    rates, qualities = np.array(curve.points()).T
+    return rates, sign * qualities
+
+
+def _average(
+    kind: Literal["rate", "quality"],
+    anchor: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    interpolation: Interpolation,
+) -> float | None:
+    """The delta of curves (rates, qualities) that overlap; None where one does not rise between its points."""
     import bjontegaard  # here, since it loads matplotlib's pyplot
 
-    return bjontegaard.bd_rate if kind == "rate" else bjontegaard.bd_psnr
+    delta = bjontegaard.bd_rate if kind == "rate" else bjontegaard.bd_psnr
+    options = {"method": interpolation, "require_matching_points": False, "interpolators": True}
+    with np.errstate(over="ignore"):  # of curves that are refused below
+        # The caller has checked the overlap, by a definition that is documented.
+        value, *fits = delta(*anchor, *test, **options, min_overlap=0)
+    base = (anchor[1], test[1]) if kind == "rate" else (np.log10(anchor[0]), np.log10(test[0]))
+    samples = np.array([fit(np.linspace(*_common(*base), 512)) for fit in fits])
+    # Rounding lets flat parts fall by the last digits.
+    falls = np.diff(samples, axis=1).min(axis=1) < -1e-9 * np.ptp(samples, axis=1)
+    return None if falls.any() else float(value)
 
 
 def _why_unusable(curve: Curve, lower_is_better: bool) -> str | None:

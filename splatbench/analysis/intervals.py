@@ -88,4 +88,5 @@ def _limits(rows: NDArray[np.float64], level: float, resamples: int, seed: int) 
         batch=_BATCH,
         rng=np.random.default_rng(seed),
     )
-    return centre + scale * np.stack([result.confidence_interval.low, result.confidence_interval.high])
+    limits = centre + scale * np.stack([result.confidence_interval.low, result.confidence_interval.high])
+    return np.clip(limits, rows.min(axis=1), rows.max(axis=1))  # rounded means leave the values' range by 1e-12

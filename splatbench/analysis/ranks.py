@@ -83,7 +83,7 @@ def _better(values: NDArray[np.float64], alpha: float) -> NDArray[np.bool_]:
     first, second = np.triu_indices(len(values), k=1)
     differences = values[first] - values[second]
     p_values, direction = signed_rank(differences)
-    found = (holm(p_values) < alpha) & (np.sign(differences.mean(axis=1)) == direction)
+    found = (holm(p_values) < alpha) & (np.sign(differences.sum(axis=1)) == direction)
     better = np.zeros((len(values), len(values)), dtype=bool)
     better[first, second] = found & (direction > 0)
     better[second, first] = found & (direction < 0)

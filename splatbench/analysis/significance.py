@@ -10,8 +10,8 @@ from scipy.stats import rankdata, wilcoxon
 _ENUMERATED = 13
 #: Up to here the tabulated exact distribution is used.
 _TABULATED = 50
-#: Numbers in one intermediate array: bounds memory (64 MB).
-_CELLS = 8_000_000
+#: Numbers in one intermediate array: bounds memory (8 MB).
+_CELLS = 1_000_000
 
 
 def smallest_p(n: int) -> float:
