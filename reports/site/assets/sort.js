@@ -8,8 +8,11 @@
   const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
   const MISSING = new Set(["", "–", "-"]);
 
+  /** Order of two texts, as people count: "8" before "10", capitals beside small letters. */
+  sb.textOrder = collator.compare;
+
   /** Order of two values, numbers or text; null, undefined and NaN come last, whatever the direction (1 or -1). */
-  sb.compare = function (a, b, direction) {
+  sb.order = function (a, b, direction) {
     const noA = a === null || a === undefined || Number.isNaN(a);
     const noB = b === null || b === undefined || Number.isNaN(b);
     if (noA || noB) return noA - noB;
@@ -54,7 +57,7 @@
     const numbers = lines.map((line) => (line.text === null ? null : parsed(line.text)));
     const numeric = lines.every((line, i) => line.text === null || numbers[i] !== null);
     lines.forEach((line, i) => { line.value = numeric ? numbers[i] : line.text; });
-    lines.sort((a, b) => sb.compare(a.value, b.value, direction)); // stable: earlier orders break ties
+    lines.sort((a, b) => sb.order(a.value, b.value, direction)); // stable: earlier orders break ties
     body.append(...lines.map((line) => line.row));
   }
 
