@@ -53,7 +53,7 @@ app.command("encode-shard", rich_help_panel="Stages of an experiment (Snakemake 
 app.command("evaluate-shard", rich_help_panel="Stages of an experiment (Snakemake calls these)")(stages.evaluate_shard)
 app.command("collect", rich_help_panel="Stages of an experiment (Snakemake calls these)")(stages.collect)
 app.add_typer(report.app, name="report", rich_help_panel="Stages of an experiment (Snakemake calls these)")
-app.add_typer(results.app, name="results", rich_help_panel="Measured records")
+app.add_typer(results.app, name="results", rich_help_panel="Published records")
 app.add_typer(leaderboard.app, name="leaderboard", rich_help_panel="Published records")
 app.command("train", rich_help_panel="Training")(train.train)
 app.command("labels", rich_help_panel="Training")(labels.labels)

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from splatbench.record import Record
 
 app = typer.Typer(help="Files of measured records: check, merge, export.", no_args_is_help=True)
 
 PUBLISHED = Path("results/published")
+
+
+Sources = Annotated[
+    list[Path], typer.Argument(help="Files of records (.jsonl), or folders of them.", show_default=False)
+]
+
+
+class OnConflict(enum.StrEnum):
+    fail = "fail"
+    newest = "newest"
+    ok_first = "ok-first"
+
+
+class ExportFormat(enum.StrEnum):
+    csv = "csv"
+    parquet = "parquet"
+    latex = "latex"
+    survey = "survey"
 
 
 @app.command("validate")
@@ -38,3 +62,96 @@ def validate(
     typer.echo(f"{looked_at}: {checked.errors} errors, {checked.warnings} warnings")
     if checked.errors:
         raise typer.Exit(1)
+
+
+@app.command("merge")
+def merge(
+    files: Sources,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.jsonl).", show_default=False)],
+    on_conflict: Annotated[
+        OnConflict,
+        typer.Option(
+            help="What stays of rows with the same key and other content: none (fail), what was measured "
+            "last (newest), or a success before a failure, then the newest (ok-first)."
+        ),
+    ] = OnConflict.fail,
+) -> None:
+    """Makes one file of several; equal rows are kept once, the order of the files does not matter.
+
+    Example: splatbench results merge laptop.jsonl server.jsonl -o all.jsonl --on-conflict ok-first
+    """
+    from splatbench.results.findings import SHOWN
+    from splatbench.results.merge import merge as merge_files
+
+    merged = merge_files(files, output, on_conflict.value)
+    for conflict in merged.conflicts[:SHOWN]:
+        typer.echo(f"conflict: {conflict}")
+    if len(merged.conflicts) > SHOWN:
+        typer.echo(f"conflict: ... and {len(merged.conflicts) - SHOWN} more")
+    typer.echo(
+        f"{output}: {merged.written} records of {merged.read} in {merged.files} files; {merged.equal} stood there "
+        f"more than once, {len(merged.conflicts)} conflicts settled by {on_conflict.value}"
+    )
+
+
+@app.command("export")
+def export(
+    paths: Sources,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write; for survey a folder.", show_default=False)
+    ],
+    format: Annotated[
+        ExportFormat,
+        typer.Option(
+            "--format",
+            "-f",
+            help="csv, parquet: a row per record; latex: the tables; survey: a folder as "
+            "the 3dgs-compression-survey collects results.",
+            show_default=False,
+        ),
+    ],
+    submethod: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--submethod",
+            help="survey: ENTRY@BUDGET=NAME, a variant that its table names; at most two for a "
+            "method. NAME is Baseline, or begins with - or a space.",
+        ),
+    ] = None,
+) -> None:
+    """Writes records for other programs.
+
+    Examples: splatbench results export results/published -f parquet -o records.parquet
+
+    splatbench results export results/published/kodak_gaussianimage.jsonl -f survey -o survey
+    --submethod cholesky_corrected@n28000-i800=Baseline
+    """
+    from splatbench.results.reading import read_all
+
+    if submethod and format is not ExportFormat.survey:
+        raise typer.BadParameter("--submethod belongs to --format survey")
+    records = read_all(paths)
+    typer.echo(f"{output}: {_export(records, format, output, submethod or ())}")
+
+
+def _export(records: Sequence[Record], format: ExportFormat, output: Path, submethods: Sequence[str]) -> str:
+    """Writes them; returns what was written, in words."""
+    if format is ExportFormat.survey:
+        return _export_survey(records, output, submethods)
+    from splatbench.results import export as formats
+
+    write = {"csv": formats.write_csv, "parquet": formats.write_parquet, "latex": formats.write_latex}[format.value]
+    write(records, output)
+    return f"{len(records)} records"
+
+
+def _export_survey(records: Sequence[Record], output: Path, submethods: Sequence[str]) -> str:
+    from splatbench.results.survey import Submethod, write_survey
+
+    written = write_survey(records, output, [Submethod.parse(text) for text in submethods])
+    text = f"{written.rows} results in {len(written.files)} files"
+    if written.left_out:
+        text += f"; {written.left_out} controls, failures and snapshots left out"
+    if written.without_lpips:
+        text += f"; {written.without_lpips} LPIPS cells are empty: the survey wants lpips_vgg, which was not measured"
+    return text

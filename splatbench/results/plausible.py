@@ -12,6 +12,7 @@ import numpy as np
 from splatbench.budget import Budget
 from splatbench.metrics import REGISTRY
 from splatbench.record import Record
+from splatbench.results.fields import field_kinds
 from splatbench.results.findings import Finding
 
 #: Values at the ends of a metric's range may be beyond them by float arithmetic.
@@ -23,10 +24,6 @@ _NEARLY_EXACT = 60.0
 #: Rounding to 8 bits moves a value of [0, 1] by at most this; by the triangle inequality also the root mean square
 #: error.
 _HALF_LEVEL = 0.5 / 255
-
-_SECONDS = ("encode_seconds", "to_bytes_seconds", "decode_seconds", "evaluate_seconds")
-_NUMBERS = (*_SECONDS, "bpp", "nominal_bpp", "peak_memory_mib")
-_COUNTS = ("height", "width", "bytes", "n_target", "n_actual", "iterations")
 
 #: Larger whole numbers fit into no 64-bit column.
 _LARGEST = 2**63 - 1
@@ -48,7 +45,8 @@ def of_record(record: Record) -> Iterator[Finding]:
 
 def _impossible(record: Record) -> Iterator[Finding]:
     """Not finite, negative, or zero where something was counted."""
-    numbers = {name: getattr(record, name) for name in (*_NUMBERS, *_COUNTS)}
+    kinds = field_kinds(Record)
+    numbers = {name: getattr(record, name) for name in kinds if kinds[name] in ("whole", "real")}
     numbers |= {f"stage_seconds.{name}": value for name, value in record.stage_seconds.items()}
     numbers |= {f"encode_seconds_all.{i}": value for i, value in enumerate(record.encode_seconds_all)}
     if record.start is not None:

@@ -94,3 +94,27 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is no number in JSON; a value that was not measured is null")
+
+
+def read_all(paths: Iterable[Path]) -> list[Record]:
+    """The records of files and folders, each measurement once.
+
+    Raises:
+        ValueError: naming file and line, of a line that is no record or repeats a measurement; or no record at all.
+    """
+    records: list[Record] = []
+    places: dict[tuple[str, ...], Place] = {}
+    for path in record_files(paths):
+        for place, line in lines_of(path):
+            try:
+                record = parse(line)
+            except LineError as error:
+                raise ValueError(f"{place}: {error}") from None
+            if (first := places.setdefault(record.key, place)) != place:
+                raise ValueError(
+                    f"{place} is the same measurement as {first}: merge first (`splatbench results merge`)"
+                )
+            records.append(record)
+    if not records:
+        raise ValueError(f"{', '.join(map(str, paths))}: there are no records")
+    return records
