@@ -109,21 +109,23 @@ def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:
         ("Data", ", ".join(f"{name} ({n} image{'s' if n > 1 else ''})" for name, n in datasets.items())),
         ("Entries", f"{len(entries)}, and {len(controls)} controls"),
         ("Results", ", ".join(f"{n} {status}" for status, n in _statuses(records).items())),
-        ("When", _span(times)),
-        ("Device", "; ".join(_devices(records)) or "not recorded"),
+        ("When", span(times)),
+        ("Device", "; ".join(devices(records)) or "not recorded"),
         ("Commit", ", ".join(_commits(records)) or "not recorded"),
         ("Work", f"{significant(encode)} s of encoding, {significant(evaluate)} s of decoding and measuring"),
     ]
 
 
-def _span(times: list[str]) -> str:
+def span(times: list[str]) -> str:
+    """First and last of sorted time stamps, in UTC."""
     if not times:
         return "not recorded"
     first, last = (text.replace("T", " ").replace("+00:00", "").replace("Z", "")[:16] for text in (times[0], times[-1]))
     return f"{first} UTC" if first == last else f"{first} to {last} UTC"
 
 
-def _devices(records: Sequence[Record]) -> list[str]:
+def devices(records: Sequence[Record]) -> list[str]:
+    """What ran: each device with its processor and cores, in the order of the records."""
     found: dict[str, None] = {}
     for record in records:
         p = record.provenance
