@@ -79,7 +79,7 @@ def render_page(page: Page) -> str:
         statuses=_statuses(page.records),
         metrics=[REGISTRY[name] for name in metric_names(page.records) if name in REGISTRY],
         quantities=QUANTITIES,
-        provenance=_provenance(page.records),
+        provenance=environments(page.records),
         error_gain=ERROR_GAIN,
     )
 
@@ -146,7 +146,7 @@ def _commits(records: Sequence[Record]) -> list[str]:
     return list(found)
 
 
-def _provenance(records: Sequence[Record]) -> list[dict[str, Any]]:
+def environments(records: Sequence[Record]) -> list[dict[str, Any]]:
     """Each distinct environment, and how many results were made in it."""
     found: dict[str, dict[str, Any]] = {}
     for record in records:
