@@ -84,16 +84,23 @@ def write_csv(records: Iterable[Record], path: Path) -> None:
     write_atomic(path, flat(records).to_csv(index=False, lineterminator="\n").encode())
 
 
+def parquet(records: Iterable[Record]) -> bytes:
+    """A Parquet file of the same table with its types, compressed by Zstandard; equal records give equal bytes with the
+    same pyarrow."""
+    table = pa.Table.from_pandas(flat(records), preserve_index=False).replace_schema_metadata(None)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
 def write_parquet(records: Iterable[Record], path: Path) -> None:
-    """The same table with its types, compressed by Zstandard; equal records give equal bytes with the same pyarrow.
+    """`parquet` as a file, whole or not at all.
 
     Raises:
         OSError: it cannot be written.
     """
-    table = pa.Table.from_pandas(flat(records), preserve_index=False).replace_schema_metadata(None)
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, parquet(records))
+
 
 
 def write_latex(records: Sequence[Record], path: Path) -> None:
