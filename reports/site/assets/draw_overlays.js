@@ -4,14 +4,13 @@
 
   const TURN = 2 * Math.PI;
   const CELL = 6; // least side of a density cell in canvas pixels
-  const AREA = 100; // square pixels of the picture that a density counts in
   /** Viridis (matplotlib, CC0) at equal distances: lightness grows evenly. */
   const VIRIDIS = [
     [68, 1, 84], [71, 44, 122], [59, 81, 139], [44, 113, 142], [33, 144, 141], [39, 173, 129], [92, 200, 99],
     [170, 220, 50], [253, 231, 37],
   ];
 
-  /** Colour [r, g, b] of a value from 0 to 1. */
+  /** Colour [r, g, b] of a density, from 0 to 1 of the largest. */
   function viridis(value) {
     const at = Math.min(Math.max(value, 0), 1) * (VIRIDIS.length - 1);
     const i = Math.min(Math.floor(at), VIRIDIS.length - 2);
@@ -129,8 +128,7 @@
    * Fills the canvas with the smoothed number of Gaussians per area, dark to bright from 0 to the largest in view.
    *
    * @param {CanvasRenderingContext2D} context
-   * @returns {{max: number, unit: string, colors: string[]}} the value of the brightest colour, in Gaussians per `unit`,
-   *   and colours at equal distances from 0 to it, for a legend
+   * @returns {{max: number}} what the brightest colour stands for, in Gaussians per square pixel of the picture
    */
   sb.drawDensity = function (context, gaussians, view) {
     const { width, height } = context.canvas;
@@ -150,7 +148,9 @@
     const [left, top] = [(x - view.x) * view.scale, (y - view.y) * view.scale];
     context.drawImage(small, left, top, columns * side, rows * side);
     context.restore();
-    const colors = VIRIDIS.map((rgb) => `rgb(${rgb.join(" ")})`);
-    return { max: (largest * AREA) / (cell * cell), unit: `${AREA} square pixels`, colors };
+    return { max: largest / (cell * cell) };
   };
+
+  /** The CSS colour of a density, from 0 to 1 of the largest; for a legend. */
+  sb.densityColor = (value) => `rgb(${viridis(value).join(" ")})`;
 })((window.splatbench = window.splatbench || {}));
