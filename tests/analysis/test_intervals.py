@@ -41,6 +41,15 @@ def test_one_row_is_scipy_s_bca():
     assert mean_interval(values) == pytest.approx((scipys.low, scipys.high), abs=1e-12)
 
 
+def test_resamples_with_the_sample_s_mean_are_counted_as_such():
+    """Whole numbers, whose means scipy computes alike for every resample; our product must not see differences."""
+    rows = np.random.default_rng(2).integers(0, 6, size=(40, 5)).astype(float)
+    low, high = mean_interval(rows / 7, resamples=999)
+    for row, limits in zip(rows, zip(low, high, strict=True), strict=True):
+        scipys = bootstrap((row,), np.mean, n_resamples=999, rng=np.random.default_rng(0)).confidence_interval
+        assert limits == pytest.approx((scipys.low / 7, scipys.high / 7), abs=1e-10)
+
+
 @pytest.mark.parametrize("values", [[1.0, 1.0, 2.0], [0.0, 1.0, 5.0, 5.0], [1e-9, 2e-9, 4e-9], [1e9 + 1, 1e9, 1e9 + 2]])
 def test_few_values_give_limits_among_the_values(values):
     low, high = mean_interval(values)

@@ -34,6 +34,8 @@ def test_zeros_count_for_the_ranks_only():
     p, direction = signed_rank([[0.0, -1.0, -2.0, -3.0]])
     assert p[0] == pytest.approx(2 / 8)
     assert direction[0] == -1
+    # Ranks 2, 3, 4, 5: at most 5 against in {}, {2}, {3}, {4}, {5}, {2, 3}. Ranks 1..4 would give 14 of 16.
+    assert signed_rank([[0.0, 1.0, 2.0, 3.0, -4.0]])[0][0] == pytest.approx(12 / 16)
 
 
 @pytest.mark.parametrize(("n", "expected"), [(5, 0.0625), (6, 0.03125), (24, 2.0**-23)])
