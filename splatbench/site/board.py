@@ -65,7 +65,7 @@ def pages(site: Site) -> Iterator[Page | Data]:
             "assets/board-row.js",
             "assets/board.js",
         ),
-        styles=("assets/board.css",),
+        styles=("assets/plots.css", "assets/board.css"),
     )
 
 
@@ -104,7 +104,7 @@ def columns(names: Sequence[str]) -> list[Column]:
         *metrics,
         *others,
         Column("images", "Images", "Images with a result, of those that the data set has in the records.", True, 0),
-        Column("seeds", "Seeds", "Seeds, and the standard deviation over them of the mean PSNR where there are several.", True, 0),
+        Column("seeds", "Seeds", "Seeds; with several, the standard deviation over them of the mean PSNR.", True, 0),
         Column("device", "Device", "What the encoder ran on. Times of different devices are not comparable."),
         Column(
             "remarks",
@@ -125,7 +125,7 @@ def board_data(site: Site, found: Sequence[Board], names: Sequence[str]) -> dict
     told_apart = variants(site.rows)
     intervals = _intervals([row.row.values.get(RANK_BY, {}) for row in site.rows])
     place = {row.id: index for index, board in enumerate(found) for row in board.rows}
-    shared = [{image: None for image in board.images} for board in found]
+    shared = [dict.fromkeys(board.images) for board in found]
     subsets = [_subset(row, shared[place[row.id]]) for row in site.rows]
     shared_intervals = _intervals([values or {} for values in subsets])
     return {
@@ -146,6 +146,10 @@ def board_data(site: Site, found: Sequence[Board], names: Sequence[str]) -> dict
         "pages": {
             "methods": {row.record.method: site.method_page(row.record.method) for row in site.rows},
             "datasets": {dataset: site.dataset_page(dataset) for dataset in site.datasets},
+            "images": {
+                dataset: {image: site.image_page(dataset, image) for image in images}
+                for dataset, images in site.images.items()
+            },
         },
         "rows": [
             _row(row, found[place[row.id]], place[row.id], names, told_apart.get(row.id), own, subset, both)

@@ -54,8 +54,8 @@ def _board(board: Board) -> dict[str, Any] | None:
         "pairs": [
             [
                 _rounded(pair.difference),
-                _rounded(pair.interval and pair.interval.low),
-                _rounded(pair.interval and pair.interval.high),
+                None if pair.interval is None else _rounded(pair.interval.low),
+                None if pair.interval is None else _rounded(pair.interval.high),
                 pair.wins,
                 pair.ties,
                 pair.losses,

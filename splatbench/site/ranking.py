@@ -67,7 +67,7 @@ def _board(rows: list[SiteRow], metrics: Sequence[str]) -> Board:
         if len(row.row.values[RANK_BY]) < most:
             excluded[row.id] = f"ran on {len(row.row.values[RANK_BY])} of {row.row.total} images, others on {most}"
     images = sorted(set.intersection(*(set(row.row.values[RANK_BY]) for row in ranked))) if ranked else []
-    ranks, reason = _ranks(ranked, images)
+    ranks, reason = _ranks(ranked, images, RANK_BY)
     dataset, track, target = rows[0].board
     return Board(
         dataset=dataset,
@@ -83,15 +83,17 @@ def _board(rows: list[SiteRow], metrics: Sequence[str]) -> Board:
     )
 
 
-def _ranks(ranked: Sequence[SiteRow], images: Sequence[str]) -> tuple[dict[str, RankRange], str | None]:
+def _ranks(ranked: Sequence[SiteRow], images: Sequence[str], metric: str) -> tuple[dict[str, RankRange], str | None]:
     if not ranked:
         return {}, "no row may be ranked"
     if len(ranked) == 1:
         return {}, "only one row may be ranked"
-    values = _values(ranked, images, RANK_BY)
-    if not images or values is None:
+    if not images:
         return {}, "the rows share no image"
-    ranking = rank_ranges(values, higher_is_better=_higher(RANK_BY))
+    values = _values(ranked, images, metric)
+    if values is None:
+        return {}, f"{metric} is missing on some image"
+    ranking = rank_ranges(values, higher_is_better=REGISTRY[metric].direction == "higher")
     if ranking.reason is not None:
         return {}, ranking.reason
     return {row.id: rank for row, rank in zip(ranked, ranking.ranges, strict=True)}, None
@@ -100,12 +102,11 @@ def _ranks(ranked: Sequence[SiteRow], images: Sequence[str]) -> tuple[dict[str, 
 def _best(
     ranked: Sequence[SiteRow], images: Sequence[str], ranks: dict[str, RankRange], metrics: Sequence[str]
 ) -> dict[str, str]:
-    found = {RANK_BY: row_id for row_id, rank in ranks.items() if rank.high == 1}
-    for metric in metrics if len(ranked) <= MOST_TESTED else ():
-        values = None if metric == RANK_BY or metric not in REGISTRY else _values(ranked, images, metric)
-        if values is not None:
-            ranges = rank_ranges(values, higher_is_better=_higher(metric)).ranges
-            found |= {metric: row.id for row, rank in zip(ranked, ranges, strict=True) if rank.high == 1}
+    found: dict[str, str] = {}
+    for metric in metrics if len(ranked) <= MOST_TESTED else (RANK_BY,):
+        if metric in REGISTRY:
+            ranges = ranks if metric == RANK_BY else _ranks(ranked, images, metric)[0]
+            found.update((metric, row_id) for row_id, rank in ranges.items() if rank.high == 1)
     return found
 
 
@@ -115,7 +116,3 @@ def _values(rows: Sequence[SiteRow], images: Sequence[str], metric: str) -> NDAr
     return np.array([[row.row.values[metric][image] for image in images] for row in rows]).reshape(
         len(rows), len(images)
     )
-
-
-def _higher(metric: str) -> bool:
-    return REGISTRY[metric].direction == "higher"
