@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from splatbench.record import Record
+from splatbench.record import Record, to_line
 from splatbench.results.findings import Finding, Place, Problem
 from splatbench.results.manifests import Manifests
+from splatbench.results.reading import line_at, parse
 
 #: By how much metrics of one file may differ between machines.
 _TOLERANCE = {"psnr": 0.01, "psnr_u8": 0.01}
@@ -46,8 +47,8 @@ class Agreement:
         self._budgets: dict[tuple[str, ...], list[_Step]] = {}
         self._manifests = Manifests()
 
-    def add(self, place: Place, record: Record, line: str) -> Iterator[Finding]:
-        """What of `record`, whose canonical line is `line`, contradicts a record before it."""
+    def add(self, place: Place, record: Record, line: bytes) -> Iterator[Finding]:
+        """What of `record`, which was read from `line` at `place`, contradicts a record before it."""
         yield from self._duplicate(place, record, line)
         yield from self._same_pixels(place, record)
         yield from self._same_file(place, record)
@@ -55,13 +56,13 @@ class Agreement:
         yield from self._manifests.of_record(record)
         self._note_budget(place, record)
 
-    def _duplicate(self, place: Place, record: Record, line: str) -> Iterator[Finding]:
-        digest = hashlib.sha256(line.encode()).digest()
+    def _duplicate(self, place: Place, record: Record, line: bytes) -> Iterator[Finding]:
+        digest = hashlib.sha256(line).digest()
         first, known = self._rows.setdefault(record.key, (place, digest))
         if first == place:
             return
         row = f"{record.experiment}, {record.dataset}, {record.image}, {record.entry}@{record.budget_slug}"
-        if known == digest:
+        if known == digest or to_line(parse(line_at(first))) == to_line(record):
             yield Finding("duplicate", f"the same row as {first}; remove one of them ({row})")
         else:
             text = f"the same measurement as {first}, with other content ({row}): keep one, or merge the two files"

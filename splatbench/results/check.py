@@ -6,14 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from splatbench.record import Record, to_line
 from splatbench.results import identity, plausible
 from splatbench.results.across import Agreement
 from splatbench.results.findings import Finding, Place, Problem
 from splatbench.results.history import changed_since
 from splatbench.results.reading import LineError, lines_of, parse, record_files
 from splatbench.results.stale import staleness
-from splatbench.results.store import check_store, stores
+from splatbench.results.store import Expected, check_store, stores
 
 
 @dataclass
@@ -48,7 +47,7 @@ def check(paths: Iterable[Path], git: bool = False) -> Checked:
     """
     checked = Checked(files=record_files(paths))
     agreement = Agreement()
-    named: dict[str, Record] = {}
+    named: dict[str, Expected] = {}
     for path in checked.files:
         before = checked.records
         for place, line in lines_of(path):
@@ -63,7 +62,9 @@ def check(paths: Iterable[Path], git: bool = False) -> Checked:
     return checked
 
 
-def _of_line(place: Place, line: bytes, agreement: Agreement, named: dict[str, Record], git: bool) -> Iterator[Finding]:
+def _of_line(
+    place: Place, line: bytes, agreement: Agreement, named: dict[str, Expected], git: bool
+) -> Iterator[Finding]:
     try:
         record = parse(line)
     except LineError as error:
@@ -71,13 +72,10 @@ def _of_line(place: Place, line: bytes, agreement: Agreement, named: dict[str, R
         return
     yield from identity.of_text(line)
     yield from identity.of_record(record)
-    numbers = list(plausible.of_record(record))
-    yield from numbers
-    if any(finding.kind == "number" for finding in numbers):
-        return  # there is no canonical line of NaN, and nothing to compare
-    yield from agreement.add(place, record, to_line(record))
+    yield from plausible.of_record(record)
+    yield from agreement.add(place, record, line)
     yield from (Finding("stale", reason, warning=True) for reason in staleness(record))
     if git and (reason := changed_since(record)):
         yield Finding("code", reason, warning=True)
     if record.status == "ok" and record.file_sha256:
-        named.setdefault(record.file_sha256, record.model_copy(update={"curve": []}))
+        named.setdefault(record.file_sha256, Expected.of(record))

@@ -102,7 +102,6 @@ def write_parquet(records: Iterable[Record], path: Path) -> None:
     write_atomic(path, parquet(records))
 
 
-
 def write_latex(records: Sequence[Record], path: Path) -> None:
     """The tables of each experiment in the booktabs style, experiments by name; labels are tab:EXPERIMENT-TABLE.
 

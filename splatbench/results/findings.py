@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 #: Problems of one kind that a listing shows one by one.
@@ -27,10 +27,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Place:
-    """A line of a file; line 0 is the file itself."""
+    """A line of a file, and the byte that it begins at; line 0 is the file itself."""
 
     path: Path
     line: int = 0
+    offset: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}" if self.line else str(self.path)

@@ -22,18 +22,26 @@ _NEEDED = ("experiment", "dataset", "image", "entry", "method", "snapshot", "con
 #: Characters that turn the direction of text around: a name could show another one.
 _TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
-#: Absolute paths of common systems, in JSON text: they name people and machines, and mean nothing elsewhere.
-_LOCAL = re.compile(
-    r"(?<![\w.~/:-])/(?:home|Users|root|tmp|var|mnt|media|srv|opt|data|scratch|work|workspace|private)/[^\s\"]*"
-    r"|(?<![\w.~/-])~/[^\s\"]*|file:/[^\s\"]*|\b[A-Za-z]:\\\\[^\s\"]*"
+#: Absolute paths of common systems, in JSON text: they name people and machines, and mean nothing elsewhere. First what
+#: such a text holds anyway, which is quick to look for.
+_ROOTS = ("home", "Users", "root", "tmp", "var", "mnt", "media", "srv", "opt", "data", "scratch", "work", "private")
+_REST = r"[^\s\"]*"
+_LOCAL = (
+    *((f"/{name}/", re.compile(rf"(?<![\w.~/-])/{name}/{_REST}")) for name in _ROOTS),
+    ("~/", re.compile(rf"(?<![\w.~/-])~/{_REST}")),
+    ("file:/", re.compile(rf"file:/{_REST}")),
+    (":\\\\", re.compile(rf"\b[A-Za-z]:\\\\{_REST}")),
 )
 
 
 def of_text(line: bytes) -> Iterator[Finding]:
     """Of the line of a file that holds a record."""
     text = line.decode().replace("\\/", "/")
-    if found := _LOCAL.search(text):
-        yield Finding("path", f"a path of one machine: {found[0]!r}; write it relative to the project, or leave it out")
+    for needle, path in _LOCAL:
+        if needle in text and (found := path.search(text)):
+            what = f"a path of one machine: {found[0]!r}"
+            yield Finding("path", f"{what}; write it relative to the project, or leave it out")
+            return
 
 
 def of_record(record: Record) -> Iterator[Finding]:
@@ -52,6 +60,8 @@ def _names(record: Record) -> Iterator[Finding]:
             yield Finding("name", f"{name} is empty")
     for name in _NAMES:
         value = getattr(record, name)
+        if value.isascii() and value.isprintable():
+            continue
         if bad := [c for c in value if c in _TURNING or unicodedata.category(c) in ("Cc", "Cs")]:
             codes = ", ".join(f"U+{ord(c):04X}" for c in dict.fromkeys(bad))
             yield Finding("name", f"{name} holds control characters ({codes}): rename it")

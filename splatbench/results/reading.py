@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from splatbench.results.findings import Finding, Place
 
 #: Problems of one line with the schema that are named.
 _NAMED = 4
+
+#: Of a whole number, its sign included: the most that 64 bits hold.
+_DIGITS = 19
 
 
 def record_files(paths: Iterable[Path]) -> list[Path]:
@@ -44,10 +48,19 @@ def record_files(paths: Iterable[Path]) -> list[Path]:
 
 def lines_of(path: Path) -> Iterator[tuple[Place, bytes]]:
     """Places and bytes of the lines that are not empty."""
+    offset = 0
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if content := line.strip():
-                yield Place(path, number), content
+                yield Place(path, number, offset), content
+            offset += len(line)
+
+
+def line_at(place: Place) -> bytes:
+    """The line that `lines_of` gave for a place."""
+    with open(place.path, "rb") as file:
+        file.seek(place.offset)
+        return file.readline().strip()
 
 
 class LineError(ValueError):
@@ -65,7 +78,7 @@ def parse(line: bytes) -> Record:
         LineError: it is not.
     """
     try:
-        content = json.loads(line.decode(), object_pairs_hook=_object, parse_constant=_refuse)
+        content = _STRICT.decode(line.decode())
     except UnicodeDecodeError as error:
         raise LineError(Finding("json", f"not UTF-8: {error.reason} at byte {error.start}")) from None
     except (ValueError, RecursionError) as error:
@@ -92,8 +105,24 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is more than a number can hold")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError(f"a whole number of {len(text)} digits")
+    return int(text)
+
+
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is no number in JSON; a value that was not measured is null")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
 
 
 def read_all(paths: Iterable[Path]) -> list[Record]:

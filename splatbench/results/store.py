@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,18 +19,31 @@ FOLDER = "files"
 _NAME = re.compile(r"(?P<sha256>[0-9a-f]{64})\.\w+")
 
 
+class Expected(NamedTuple):
+    """What a record says of its file."""
+
+    image: str
+    bytes: int | None
+    height: int | None
+    width: int | None
+
+    @classmethod
+    def of(cls, record: Record) -> Expected:
+        return cls(record.image, record.bytes, record.height, record.width)
+
+
 def stores(files: Iterable[Path]) -> list[Path]:
     """The folders of encoded files beside files of records, those that are there, each once."""
     folders = {path.parent / FOLDER for path in files}
     return sorted(folder for folder in folders if folder.is_dir())
 
 
-def check_store(folder: Path, named: Mapping[str, Record]) -> Iterator[Problem]:
+def check_store(folder: Path, named: Mapping[str, Expected]) -> Iterator[Problem]:
     """Whether every file has its content's name, belongs to a record, and decodes to a picture of the record's size.
 
     Args:
         folder: of encoded files.
-        named: file_sha256 -> a record with status ok that names it.
+        named: file_sha256 -> what a record with status ok says of it.
     """
     for path in sorted(folder.iterdir()):
         match = _NAME.fullmatch(path.name)
@@ -43,7 +57,7 @@ def check_store(folder: Path, named: Mapping[str, Record]) -> Iterator[Problem]:
             yield from (_problem(path, text) for text in _content(path, named[match["sha256"]]))
 
 
-def _content(path: Path, record: Record) -> Iterator[str]:
+def _content(path: Path, record: Expected) -> Iterator[str]:
     data = path.read_bytes()
     if len(data) != record.bytes:
         yield f"holds {len(data)} bytes; the record of {record.image} says {record.bytes}"
