@@ -24,6 +24,7 @@ from splatbench.cli import (
     run,
     stages,
     train,
+    view,
     weights,
 )
 
@@ -46,6 +47,7 @@ app = typer.Typer(
 
 app.command("fit", rich_help_panel="One image")(fit.fit)
 app.command("decode", rich_help_panel="One image")(decode.decode)
+app.command("view", rich_help_panel="One image")(view.view)
 app.command("evaluate", rich_help_panel="One image")(fit.evaluate)
 app.command("run", rich_help_panel="One image")(run.run)
 app.command("fetch-dataset", rich_help_panel="Stages of an experiment (Snakemake calls these)")(stages.fetch_dataset)
