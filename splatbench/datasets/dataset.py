@@ -25,7 +25,8 @@ class DataMissing(RuntimeError):
 
 
 class Dataset(abc.ABC):
-    """Attributes: name, title, licence, citation, homepage, notes, and images in the order of their names."""
+    """Attributes: name, title, licence, citation, homepage, notes, and images in the order of their names; withheld:
+    why pictures must not be published again, empty where they may be."""
 
     name: str
     title: str
@@ -33,6 +34,7 @@ class Dataset(abc.ABC):
     citation: str
     homepage: str
     notes: tuple[str, ...]
+    withheld: str
     images: list[ImageEntry]
 
     def entry(self, image: str) -> ImageEntry:
@@ -95,6 +97,7 @@ class ManifestDataset(Dataset):
         self.citation = manifest.citation
         self.homepage = manifest.homepage or ""
         self.notes = manifest.notes
+        self.withheld = manifest.withheld
         self.images = manifest.entries()
         self._finder = Finder(manifest)
 

@@ -35,6 +35,7 @@ class FolderDataset(Dataset):
         self.citation = ""
         self.homepage = ""
         self.notes = (f"not pictures, left out: {', '.join(self.skipped)}",) if self.skipped else ()
+        self.withheld = ""
         self.images = [ImageEntry(name=p.name) for p in pictures]
 
     def find(self, image: str) -> tuple[Located | None, list[Refused]]:

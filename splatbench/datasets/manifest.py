@@ -82,6 +82,7 @@ class Manifest(BaseModel):
     homepage: Url | None = None
     citation: str
     notes: tuple[str, ...] = ()  # traps
+    withheld: str = ""  # why its pictures must not be published again; empty: they may
     folders: tuple[str, ...] = ()  # names that people give the folder, searched first
     base_url: Url | None = None  # pictures lie at base_url + name
     archives: tuple[Archive, ...] = ()  # tried in order

@@ -12,13 +12,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from splatbench.files import write_atomic
 from splatbench.record import Record
 from splatbench.report.settings import PictureSettings
+
+if TYPE_CHECKING:
+    from splatbench.method import Decoded
 
 #: Absolute errors are shown times this: 64 of 255 is white.
 ERROR_GAIN = 4
@@ -113,14 +116,16 @@ def _gallery(
 ) -> Gallery:
     gallery = Gallery(dataset, image)
     try:
-        original = _original(dataset, image, datasets, {r.pixel_sha256 for r in records if r.pixel_sha256})
+        if dataset not in datasets:
+            raise PictureProblem(f"the data set {dataset!r} is not known here")
+        original = original_pixels(datasets[dataset].path(image), {r.pixel_sha256 for r in records if r.pixel_sha256})
     except (OSError, RuntimeError, ValueError) as error:
         gallery.problems.append(f"the original of {image} cannot be shown: {error}")
         return gallery
     gallery.height, gallery.width = original.shape[:2]
     gallery.reduced = factor = -(-max(original.shape[:2]) // max_side)
     stem = f"{_safe(dataset)}-{_safe(image)}-{_short(dataset, image)}"
-    gallery.original = _write(out, f"{stem}-original", _reduce_in_strips(original, factor))
+    gallery.original = _write(out, f"{stem}-original", reduce_in_strips(original, factor))
     for record in records:
         name = f"{stem}-{_safe(record.entry)}-{_safe(record.budget_slug)}-{_short(*record.key)}"
         try:
@@ -132,21 +137,26 @@ def _gallery(
     return gallery
 
 
-def _original(dataset: str, image: str, datasets: Mapping[str, ImageSource], hashes: set[str]) -> np.ndarray:
+def original_pixels(path: Path, hashes: set[str]) -> np.ndarray:
+    """The picture of a file, uint8 [H, W, 3].
+
+    Args:
+        hashes: of the pixels that were encoded; empty: not recorded.
+
+    Raises:
+        PictureProblem: it has other pixels. OSError, ValueError: it cannot be read.
+    """
     from splatbench.datasets import load_image, pixel_sha256
 
-    if dataset not in datasets:
-        raise PictureProblem(f"the data set {dataset!r} is not known here")
-    pixels = load_image(datasets[dataset].path(image)).pixels
+    pixels = load_image(path).pixels
     if hashes and pixel_sha256(pixels) not in hashes:
         raise PictureProblem("its pixels are not those that were encoded; run the experiment again")
     return pixels
 
 
 def _strips(record: Record, results: Path, factor: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Decodes a record's file; yields (row, uint8 [h, W, 3]) with h a multiple of `factor` but for the last."""
+    """Decodes a record's file; see `decoded_strips`."""
     from splatbench.codec import decode
-    from splatbench.render import iter_strips
 
     if record.file is None:
         raise PictureProblem("the record does not name an encoded file")
@@ -156,7 +166,13 @@ def _strips(record: Record, results: Path, factor: int) -> Iterator[tuple[int, n
     data = path.read_bytes()
     if record.file_sha256 and hashlib.sha256(data).hexdigest() != record.file_sha256:
         raise PictureProblem(f"{path} is not the file that was measured; run the experiment again")
-    decoded = decode(data, path.suffix)
+    yield from decoded_strips(decode(data, path.suffix), factor)
+
+
+def decoded_strips(decoded: Decoded, factor: int) -> Iterator[tuple[int, np.ndarray]]:
+    """(row, uint8 [h, W, 3]) of what `codec.decode` gave, with h a multiple of `factor` but for the last."""
+    from splatbench.render import iter_strips
+
     rows = factor * -(-_ROWS // factor)
     if isinstance(decoded, np.ndarray):
         for row in range(0, decoded.shape[0], rows):
@@ -203,18 +219,24 @@ def reduce(pixels: np.ndarray, factor: int) -> np.ndarray:
     return ((2 * sums + areas) // (2 * areas)).astype(np.uint8)
 
 
-def _reduce_in_strips(pixels: np.ndarray, factor: int) -> np.ndarray:
+def reduce_in_strips(pixels: np.ndarray, factor: int) -> np.ndarray:
+    """As `reduce`, with the memory of a strip beside the result."""
     rows = factor * -(-_ROWS // factor)
     return np.concatenate([reduce(pixels[row : row + rows], factor) for row in range(0, pixels.shape[0], rows)])
 
 
-def _write(out: Path, name: str, pixels: np.ndarray) -> str:
+def lossless_webp(pixels: np.ndarray) -> bytes:
+    """A file that holds the pixels, uint8 [H, W, 3], as they are."""
     from PIL import Image
 
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "WEBP", lossless=True, quality=40, method=2)
+    return buffer.getvalue()
+
+
+def _write(out: Path, name: str, pixels: np.ndarray) -> str:
     relative = f"pictures/{name}.webp"
-    write_atomic(out / relative, buffer.getvalue())
+    write_atomic(out / relative, lossless_webp(pixels))
     return relative
 
 

@@ -29,7 +29,7 @@
   }
 
   function ellipses(result, sigma) {
-    return sb.number(result.drawn, 0) + " of " + sb.number(result.total, 0) + " Gaussians drawn as ellipses at " + sigma + " σ.";
+    return sb.number(result.drawn, 0) + " of " + sb.number(result.total, 0) + " Gaussians in view drawn as ellipses at " + sigma + " σ.";
   }
 
   function density(name, result) {

@@ -22,6 +22,7 @@
         "div", { class: "compare-side compare-" + name.toLowerCase() },
         this.pixels, this.drawn, this.overlay, this.caption, this.message,
       );
+      this.said = new Map();
       this.loads = 0;
     }
 
@@ -33,7 +34,7 @@
       this.caption.textContent = this.name + ": " + source.label;
       if (changed) Object.assign(this, { image: null, gaussians: null });
       const needsGaussians = source.file && (withGaussians || layer === "gaussians" || layer === "density");
-      this.say("");
+      this.say("errors", "");
       const results = await Promise.allSettled([
         source.image ? sb.picture(source.image) : null,
         needsGaussians ? sb.gaussiansOf(source.file) : this.gaussians,
@@ -42,13 +43,17 @@
       [this.image, this.gaussians] = results.map((result) => (result.status === "fulfilled" ? result.value : null));
       const errors = results.filter((result) => result.status === "rejected").map((result) => result.reason.message);
       if (!source.image && !source.file) errors.push("There is no picture and no encoded file of it here.");
-      this.say(errors.map((text) => this.name + ": " + text).join(" "));
+      this.say("errors", errors.join(" "));
       this.ready();
     }
 
-    say(text) {
-      this.message.textContent = text;
-      this.message.hidden = !text;
+    /** Shows a sentence on the picture; each kind has one at a time, an empty one takes it away. */
+    say(kind, text) {
+      if ((this.said.get(kind) || "") === text) return;
+      this.said.set(kind, text);
+      const all = [...this.said.values()].filter(Boolean);
+      this.message.textContent = all.length ? this.name + ": " + all.join(" ") : "";
+      this.message.hidden = !all.length;
     }
 
     /** Draws the chosen layer.
@@ -79,24 +84,29 @@
       context.imageSmoothingEnabled = view.scale * width / image.naturalWidth <= 1;
       context.imageSmoothingQuality = "high";
       context.save();
-      context.beginPath();
-      context.rect(-view.x * view.scale, -view.y * view.scale, this.spec.width * view.scale, this.spec.height * view.scale);
-      context.clip();
+      this._clip(context, view);
       context.drawImage(image, -view.x * view.scale, -view.y * view.scale, width * view.scale, height * view.scale);
       context.restore();
     }
 
     _drawGaussians(view) {
       const wanted = this.layer === "gaussians" && this.gaussians;
-      this.drawn.hidden = !wanted;
-      if (!wanted) return;
-      try {
-        this.renderer = this.renderer || sb.createRenderer(this.drawn);
-        this.renderer.draw(this.gaussians, view);
-      } catch (error) {
-        this.drawn.hidden = true;
-        this.say(this.name + ": " + error.message);
+      const drawn = Boolean(wanted) && this._renderer().draw(this.gaussians, view);
+      this.say("renderer", wanted && !drawn ? this.renderer.info.message : "");
+      this.drawn.hidden = !drawn;
+      if (!drawn) return;
+      const [left, top, right, bottom] = this._frame(view);
+      const { width, height } = this.drawn;
+      const share = [top / height, 1 - right / width, 1 - bottom / height, left / width];
+      this.drawn.style.clipPath = "inset(" + share.map((part) => 100 * Math.max(0, part) + "%").join(" ") + ")";
+    }
+
+    _renderer() {
+      if (!this.renderer) {
+        this.renderer = sb.createRenderer(this.drawn);
+        this.drawn.addEventListener("webglcontextrestored", this.ready);
       }
+      return this.renderer;
     }
 
     _drawOverlay(view, settings) {
@@ -104,11 +114,27 @@
       context.clearRect(0, 0, this.overlay.width, this.overlay.height);
       if (!this.gaussians) return {};
       const done = {};
+      context.save();
+      this._clip(context, view);
       if (this.layer === "density") done.density = sb.drawDensity(context, this.gaussians, view);
+      context.restore();
       if (settings.ellipses) {
         done.ellipses = sb.drawEllipses(context, this.gaussians, view, { sigma: settings.sigma, limit: MOST_ELLIPSES });
       }
       return done;
+    }
+
+    /** The picture's place on a canvas: left, top, right, bottom. */
+    _frame(view) {
+      const place = (x, y) => [(x - view.x) * view.scale, (y - view.y) * view.scale];
+      return [...place(0, 0), ...place(this.spec.width, this.spec.height)];
+    }
+
+    _clip(context, view) {
+      const [left, top, right, bottom] = this._frame(view);
+      context.beginPath();
+      context.rect(left, top, right - left, bottom - top);
+      context.clip();
     }
 
     dispose() {

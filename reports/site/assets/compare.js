@@ -150,7 +150,7 @@
         this.originalImage = await sb.picture(this.original.image);
         this._redraw();
       } catch (error) {
-        this.sides[0].say("Original: " + error.message);
+        this.sides.forEach((side) => side.say("original", "Original: " + error.message));
       }
     }
 
