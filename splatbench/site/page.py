@@ -69,8 +69,9 @@ def script(name: str, value: Any) -> bytes:
     Raises:
         ValueError: NaN or infinity in the value, which JSON does not have.
     """
-    # Inside <script src> nothing of JSON is special, but files get pasted and inlined.
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    # Inside <script src> nothing of JSON is special, but files get inlined, and markup in a name is no markup anywhere.
+    text = text.replace("<", "\\u003c")
     return f"splatbench.data({json.dumps(name)},{text});\n".encode()
 
 
