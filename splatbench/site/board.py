@@ -14,6 +14,7 @@ import numpy as np
 from splatbench.analysis.intervals import mean_interval
 from splatbench.metrics import REGISTRY
 from splatbench.report.labels import COLUMN_TITLES, DECIMALS, QUANTITIES, heading, meaning
+from splatbench.site.compact import compact
 from splatbench.site.page import Data, Page, Site, script
 from splatbench.site.pairs import pairs
 from splatbench.site.ranking import RANK_BY, Board, boards
@@ -101,9 +102,9 @@ def columns(names: Sequence[str]) -> list[Column]:
         Column("budget", "Budget", "What the method was given: a count, a rate, a quality, limits on steps or time."),
         *([quantities["n_actual"]] if "n_actual" in quantities else []),
         Column("steps", "Steps", "Fitting steps per image; a dash where they differ between images.", True, 0),
+        Column("images", "Images", "Images with a result, of those that the data set has in the records.", True, 0),
         *metrics,
         *others,
-        Column("images", "Images", "Images with a result, of those that the data set has in the records.", True, 0),
         Column("seeds", "Seeds", "Seeds; with several, the standard deviation over them of the mean PSNR.", True, 0),
         Column("device", "Device", "What the encoder ran on. Times of different devices are not comparable."),
         Column(
@@ -236,14 +237,6 @@ def _intervals(values: Sequence[dict[str, float]]) -> list[tuple[float, float] |
                 if math.isfinite(low):
                     found[index] = (round(low, 4), round(high, 4))
     return found
-
-
-def compact(value: float | None, digits: int = 6) -> float | int | None:
-    """A number with six significant digits, which no table shows; None for what JSON does not have."""
-    if value is None or not math.isfinite(value):
-        return None
-    short = float(f"{value:.{digits}g}")
-    return int(short) if short.is_integer() else short
 
 
 def _csv(site: Site, found: Sequence[Board], names: Sequence[str]) -> str:

@@ -47,6 +47,9 @@
     };
   };
 
+  /** A tick's text without an exponent: 0.05, 28 000. */
+  plots.tick = (value) => (Math.abs(value) >= 1000 ? sb.number(value, 0) : String(Number(value.toPrecision(6))));
+
   /** A tooltip for the nearest of the points: `title` says what it shows. */
   plots.tip = (points, channels) => Plot.tip(points, Plot.pointer({ ...channels, maxRadius: 40 }));
 

@@ -1,0 +1,94 @@
+"""BD-rate and BD-PSNR of all pairs of series on one set of images: per image, then the mean over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations
+from typing import Any
+
+from splatbench.analysis.bd import BD, FEWEST_POINTS, Curve, Interpolation, MeanBD, bd_quality, bd_rate, mean_bd
+from splatbench.site.ranking import RANK_BY
+from splatbench.site.series import Series
+
+INTERPOLATION: Interpolation = "akima"
+MIN_OVERLAP = 0.5
+
+#: Of so many curves all pairs are computed; where there are more, anchors are controls alone, as far as that goes.
+MOST_DELTAS = 6000
+
+
+def deltas(series: Sequence[Series], images: Sequence[str]) -> dict[str, Any]:
+    """What the table of Bjøntegaard deltas reads.
+
+    Args:
+        images: those that the points must all have.
+
+    Returns:
+        series: keys of the series that can have a delta; left_out: key -> why not; anchors: keys of those that are
+        anchors; pairs: for each anchor and each other series
+        [anchor, test, rate, quality], both [mean, low, high, n, overlap, reason]: mean in percent and dB, `overlap` the
+        smallest over the images, places in `series`.
+    """
+    curves = {one.key: _curves(one, images) for one in series}
+    usable = [one for one in series if len(curves[one.key]) == len(images) and images]
+    left_out = {
+        one.key: f"{points} points on these images; {FEWEST_POINTS} are needed"
+        for one in series
+        if one not in usable and (points := _points(one, images)) > 0
+    }
+    anchors = usable
+    if len(usable) * len(anchors) * len(images) > MOST_DELTAS:
+        anchors = [one for one in usable if one.kind == "control"]
+        anchors = anchors[: max(1, MOST_DELTAS // (len(usable) * len(images)))]
+    places = {one.key: place for place, one in enumerate(usable)}
+    pairs = []
+    for anchor, test in permutations(usable, 2):
+        if anchor in anchors:
+            rates, qualities = _of_pair(curves[anchor.key], curves[test.key])
+            pairs.append([places[anchor.key], places[test.key], _mean(rates), _mean(qualities)])
+    return {
+        "series": [one.key for one in usable],
+        "anchors": [one.key for one in anchors],
+        "left_out": left_out,
+        "images": len(images),
+        "pairs": pairs,
+    }
+
+
+def _points(series: Series, images: Sequence[str]) -> int:
+    return sum(set(images) <= set(row.row.values.get(RANK_BY, {})) for row in series.rows)
+
+
+def _curves(series: Series, images: Sequence[str]) -> dict[str, Curve]:
+    """Image -> curve; empty for too few points."""
+    if _points(series, images) < FEWEST_POINTS:
+        return {}
+    rows = [row.row.values for row in series.rows if set(images) <= set(row.row.values.get(RANK_BY, {}))]
+    return {
+        image: Curve([row["bpp"][image] for row in rows], [row[RANK_BY][image] for row in rows]) for image in images
+    }
+
+
+def _of_pair(anchor: dict[str, Curve], test: dict[str, Curve]) -> tuple[dict[str, BD], dict[str, BD]]:
+    options: Any = {"interpolation": INTERPOLATION, "min_overlap": MIN_OVERLAP}
+    rates = {image: bd_rate(curve, test[image], **options) for image, curve in anchor.items()}
+    return rates, {image: bd_quality(curve, test[image], **options) for image, curve in anchor.items()}
+
+
+def _mean(found: dict[str, BD]) -> list[Any]:
+    mean: MeanBD = mean_bd(found)
+    overlaps = [delta.overlap for delta in found.values() if delta.overlap is not None]
+    reasons = sorted({f"{reason} ({image})" for image, reason in mean.reasons.items()})
+    interval = mean.interval
+    return [
+        _short(mean.mean),
+        None if interval is None else _short(interval.low),
+        None if interval is None else _short(interval.high),
+        mean.n,
+        _short(min(overlaps, default=None)),
+        reasons[0] if reasons else None,
+    ]
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
