@@ -1,5 +1,7 @@
 """Figures in documents, filled in from published records: `python -m benchmarks.figures docs/corrections.md`.
 
+With `--check` nothing is written; what is not as the records say is named, and the exit code is 1.
+
 A document marks a place with `<!--METRIC FILE ENTRY@BUDGET-->...<!--/-->` for a mean over images, or
 `<!--METRIC FILE ENTRY@BUDGET - ENTRY@BUDGET-->...<!--/-->` for the mean of the differences image by image, with the
 smallest and the largest. A mean `... over ENTRY@BUDGET-->` is over the images that this one has, too. FILE is a name in
@@ -78,10 +80,28 @@ def fill(text: str) -> str:
     return _PLACE.sub(lambda place: place[0][: place[0].index("-->") + 3] + _figure(place) + "<!--/-->", text)
 
 
-def main(paths: list[str]) -> None:
-    for path in map(Path, paths):
-        path.write_text(fill(path.read_text(encoding="utf-8")), encoding="utf-8")
+def main(arguments: list[str]) -> int:
+    """Fills documents in, or with --check compares them with the records; the exit code."""
+    check = "--check" in arguments
+    paths = [Path(name) for name in arguments if name != "--check"]
+    if not paths:
+        print("name the documents: python -m benchmarks.figures [--check] README.md docs/*.md", file=sys.stderr)
+        return 2
+    stale = []
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        filled = fill(text)
+        if filled == text:
+            continue
+        stale.append(path)
+        if not check:
+            path.write_text(filled, encoding="utf-8")
+    if check and stale:
+        names = " ".join(map(str, stale))
+        print(f"stale: {names}; fill in with: python -m benchmarks.figures {names}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -117,7 +117,7 @@ class Agreement:
         """Pictures that look worse with more Gaussians or bits than the same run had with fewer."""
         for steps in self._budgets.values():
             best = None
-            for step in sorted(steps):
+            for step in sorted(steps, key=lambda step: (step.target, step.psnr)):
                 if best is not None and step.target > best.target and step.psnr < best.psnr - _FALL:
                     text = f"psnr falls from {best.psnr:.2f} dB at {best.slug} to {step.psnr:.2f} dB at {step.slug}"
                     yield Problem(step.place, Finding("trend", f"{text}, which has more to spend", warning=True))

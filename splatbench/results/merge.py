@@ -46,7 +46,7 @@ class Conflict:
     dropped: tuple[Place, ...]
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.kept} stays, {', '.join(map(str, self.dropped))} goes"
+        return f"{self.name}: {self.kept} stays instead of {', '.join(map(str, self.dropped))}"
 
 
 @dataclass(frozen=True)

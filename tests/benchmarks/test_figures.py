@@ -65,3 +65,16 @@ def test_a_mean_over_the_images_of_another(records):
 def test_different_images_are_not_compared(records):
     with pytest.raises(figures.FigureError, match="different images"):
         figures.fill("<!--psnr some a@n9 - d@n9--><!--/-->")
+
+
+def test_check_names_what_is_stale_and_writes_nothing(records, tmp_path, capsys):
+    fresh, stale = tmp_path / "fresh.md", tmp_path / "stale.md"
+    fresh.write_text("<!--bpp some b@n9-->2.000<!--/-->")
+    stale.write_text("<!--bpp some b@n9-->1.999<!--/-->")
+    assert figures.main(["--check", str(fresh)]) == 0
+    assert figures.main(["--check", str(fresh), str(stale)]) == 1
+    assert f"stale: {stale};" in capsys.readouterr().err
+    assert "1.999" in stale.read_text()
+    assert figures.main([str(fresh), str(stale)]) == 0
+    assert stale.read_text() == fresh.read_text()
+    assert figures.main(["--check"]) == 2

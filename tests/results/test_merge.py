@@ -1,0 +1,128 @@
+"""Merging: union by key, rules for conflicts, nothing lost without a word."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from splatbench.record import read_records, to_line, write_records
+from splatbench.results.merge import MergeError, merge, natural
+from tests.results.changes import changed
+
+EARLY, LATE = "2026-01-01T00:00:00+00:00", "2026-01-01T01:30:00+02:00"  # the second is half an hour before the first
+
+
+def keys(path):
+    return [record.key for record in read_records(path)]
+
+
+def test_union_whatever_the_order(good, write, tmp_path):
+    parts = [write(good[:200], "a"), write(good[150:300], "b"), write(good[300:], "c")]
+    contents = set()
+    for number, order in enumerate(itertools.permutations(parts)):
+        merged = merge(order, out := tmp_path / f"out{number}.jsonl")
+        assert (merged.files, merged.read, merged.written, merged.equal) == (3, 450, 400, 50)
+        contents.add(out.read_bytes())
+    assert len(contents) == 1
+    assert set(keys(out)) == {record.key for record in good}
+    assert sorted(map(to_line, read_records(out))) == sorted(map(to_line, good))
+
+
+def test_order_is_that_of_a_person(good, write, tmp_path):
+    rows = [
+        changed(good[0], image=image, snapshot=snapshot)
+        for image in ("p10", "p9", "p" + "9" * 5000)
+        for snapshot in ("final", "1000", "200", "init")
+    ]
+    merge([write(rows)], out := tmp_path / "out.jsonl")
+    found = [(record.image[:3], record.snapshot) for record in read_records(out)]
+    assert found == [(i, s) for i in ("p9", "p10", "p99") for s in ("init", "200", "1000", "final")]
+    assert sorted(["n28000", "n9000", "cr50", "cr500", "²", "n٣"], key=natural)[:2] == ["cr50", "cr500"]
+
+
+@pytest.fixture
+def conflicting(good, write):
+    """The same rows from two machines: a success and a later failure; two successes; a row that one never ran."""
+    first, second, third = good[:3]
+    here = [
+        changed(first, provenance__time=EARLY),
+        changed(second, provenance__time=EARLY, notes=["here"]),
+        changed(third, status="not_run", reason="not encoded yet", provenance={}),
+    ]
+    there = [
+        changed(first, status="failed", reason="it broke", provenance__time="2026-01-02T00:00:00+00:00"),
+        changed(second, provenance__time=LATE, notes=["there"]),
+        changed(third, status="failed", reason="it broke"),
+    ]
+    return write(here, "here"), write(there, "there")
+
+
+def test_conflicts_are_refused_by_default(conflicting, tmp_path):
+    with pytest.raises(
+        MergeError, match="3 rows stand in the files with different content; nothing was written"
+    ) as error:
+        merge(conflicting, tmp_path / "out.jsonl")
+    assert f"{conflicting[0]}:1" in str(error.value)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("rule", "statuses", "notes"),
+    [("newest", ["failed", "ok", "failed"], ["here"]), ("ok-first", ["ok", "ok", "failed"], ["here"])],
+)
+def test_rules(conflicting, good, tmp_path, rule, statuses, notes):
+    contents = set()
+    for number, order in enumerate((conflicting, conflicting[::-1])):
+        merged = merge(order, out := tmp_path / f"{rule}{number}.jsonl", rule)
+        assert len(merged.conflicts) == 3
+        contents.add(out.read_bytes())
+    assert len(contents) == 1
+    rows = {record.key: record for record in read_records(out)}
+    assert [rows[record.key].status for record in good[:3]] == statuses
+    assert rows[good[1].key].notes == notes
+    assert "stays instead of" in str(merged.conflicts[0])
+
+
+def test_equal_times_are_settled_by_content(good, write, tmp_path):
+    a, b = (write([changed(good[0], notes=[note])], note) for note in ("a", "b"))
+    merge([a, b], tmp_path / "ab.jsonl", "newest")
+    merge([b, a], tmp_path / "ba.jsonl", "newest")
+    assert (tmp_path / "ab.jsonl").read_bytes() == (tmp_path / "ba.jsonl").read_bytes()
+
+
+def test_the_output_loses_nothing(good, write, tmp_path, conflicting):
+    a, b = write(good[:5], "a"), write(good[3:9], "b")
+    with pytest.raises(MergeError, match="exists and is not among the files to merge"):
+        merge([a], b)
+    assert merge([a, b], b).written == 9
+    assert len(keys(b)) == 9
+    here, there = conflicting
+    before = here.read_bytes()
+    with pytest.raises(MergeError, match="2 of its rows would be replaced"):
+        merge([here, there], here, "newest")
+    assert here.read_bytes() == before
+    with pytest.raises(MergeError, match="ends in .jsonl"):
+        merge([a], tmp_path / "out.json")
+
+
+def test_broken_files_are_named(good, write, tmp_path):
+    path = write(good[:2])
+    path.write_text(path.read_text() + '{"experiment": \n')
+    with pytest.raises(MergeError, match=f"{path}:3: not JSON"):
+        merge([path], tmp_path / "out.jsonl")
+    row = json.loads(path.read_text().splitlines()[0])
+    row["provenance"]["time"] = "yesterday"
+    path.write_text(json.dumps(row))
+    with pytest.raises(MergeError, match="'yesterday' is no time"):
+        merge([path], tmp_path / "out.jsonl")
+    with pytest.raises(ValueError, match="no such file"):
+        merge([tmp_path / "absent.jsonl"], tmp_path / "out.jsonl")
+
+
+def test_merging_a_merged_file_changes_nothing(good, tmp_path):
+    write_records(tmp_path / "a.jsonl", reversed(good))
+    merge([tmp_path / "a.jsonl"], tmp_path / "b.jsonl")
+    merge([tmp_path / "b.jsonl"], tmp_path / "c.jsonl")
+    assert (tmp_path / "b.jsonl").read_bytes() == (tmp_path / "c.jsonl").read_bytes()
