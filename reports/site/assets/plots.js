@@ -28,7 +28,7 @@
         colour: control ? "var(--series-control)" : "var(--series-" + (index % COLOURS) + ")",
         symbol: SYMBOLS[index % SYMBOLS.length],
         hollow: control || published,
-        dash: DASHES[(again + (published || control ? 1 : 0)) % DASHES.length],
+        dash: DASHES[(again + (control ? index : published ? 1 : 0)) % DASHES.length],
       };
     });
   };

@@ -16,7 +16,8 @@
       return;
     }
     const kept = anchors.find((key) => label[key] === anchorName);
-    const jpeg = anchors.find((key) => /^jpeg(?! xl)/i.test(label[key]));
+    const points = Object.fromEntries(dataset.series.map((s) => [s.key, s.points.length]));
+    const jpeg = anchors.filter((key) => /^jpeg(?! xl)/i.test(label[key])).sort((a, b) => points[b] - points[a])[0];
     const anchor = kept || jpeg || anchors[0];
     const select = el("select", { onchange: (event) => { anchorName = label[event.target.value]; sb.drawDeltas(dataset, subset); place.querySelector("select").focus(); } },
       anchors.map((key) => el("option", { value: key, selected: key === anchor }, label[key])));
