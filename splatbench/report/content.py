@@ -252,7 +252,6 @@ def paper_table(identity: str, comparisons: Sequence[Comparison], settings: Repo
 def _paper_row(comparison: Comparison, settings: ReportSettings) -> list[Cell]:
     metric = comparison.metric
     name = "encode_seconds" if metric == "seconds" else metric
-    marks = ("*" if not comparison.confirmed else "") + ("†" if comparison.paper.second_hand else "")
     verdict = comparison.verdict
     return [
         text_cell(comparison.family or comparison.paper.family),
@@ -260,7 +259,7 @@ def _paper_row(comparison: Comparison, settings: ReportSettings) -> list[Cell]:
             setting(comparison), hint="; ".join(filter(None, [", ".join(comparison.images), comparison.paper.note]))
         ),
         text_cell(heading(name)),
-        Cell(_printed(comparison) + marks, comparison.value or comparison.paper.outcome, "paper"),
+        Cell(printed(comparison) + doubts(comparison), comparison.value or comparison.paper.outcome, "paper"),
         *(
             Cell(number(comparison.ours(c), name, settings.decimals), comparison.ours(c))
             for c in ("published", "corrected", "ours")
@@ -275,7 +274,7 @@ def _paper_row(comparison: Comparison, settings: ReportSettings) -> list[Cell]:
     ]
 
 
-def _printed(comparison: Comparison) -> str:
+def printed(comparison: Comparison) -> str:
     """The paper's value with as many digits as the paper prints, or its word."""
     if comparison.value is None:
         return OUTCOMES[comparison.paper.outcome] if comparison.paper.outcome else MISSING
@@ -283,6 +282,11 @@ def _printed(comparison: Comparison) -> str:
     if digits is None:
         return f"{comparison.value:,.10g}".replace(",", "\u202f")
     return number(comparison.value, comparison.metric, {comparison.metric: digits})
+
+
+def doubts(comparison: Comparison) -> str:
+    """Marks of a paper's value: * its transcription is unconfirmed, † it is not of the method's own authors."""
+    return ("*" if not comparison.confirmed else "") + ("†" if comparison.paper.second_hand else "")
 
 
 def _basis(comparison: Comparison, settings: ReportSettings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,10 @@ from splatbench.report.settings import TableSettings
 
 #: "only here": the paper prints a word ("Fail", "OOM") where we have a number.
 VerdictKind = Literal["reproduced", "better", "worse", "only here", "not comparable", "not run"]
+
+#: Why a cell of a paper has no number of ours: no record of its data set, of its method there, of its budget, a metric
+#: that was not measured, or a run that gave nothing.
+Cause = Literal["data set", "method", "budget", "metric", "failure"]
 
 #: Largest |ours - paper| that still counts as reproduced, in the metric's unit. The papers print two decimals of PSNR
 #: and three of the others; implementations and machines differ by a few hundredths of a dB with everything else equal.
@@ -39,10 +44,11 @@ _COLUMN_ORDER = ("published", "corrected", "ours")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be said, and why where that is not obvious."""
+    """What may be said, and why where that is not obvious; `cause` of what was not run."""
 
     kind: VerdictKind
     reason: str = ""
+    cause: Cause | None = None
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.reason}" if self.reason else self.kind
@@ -137,6 +143,8 @@ def obstacles(paper: ReferenceRow, row: Row) -> list[str]:
     for name, value in paper.protocol.items():
         if name in row.record.config and row.record.config[name] != value:
             found.append(f"{name} {row.record.config[name]} here, {value} in the paper")
+    if row.record.budget.get("warm"):
+        found.append("begins from the Gaussians of another method here")
     return found
 
 
@@ -179,15 +187,17 @@ def compare(reference: Reference, rows: Iterable[Row], settings: TableSettings |
             ours = [row for row in here if is_variant(row.record.family, paper.family, families) and _fits(paper, row)]
             if ours:
                 for family in dict.fromkeys(row.record.family for row in ours):
-                    best = _best(paper, table, [row for row in ours if row.record.family == family])
-                    result += [_compare_value(reference, table, paper, family, m, best) for m in _columns(table, paper)]
+                    mine = [row for row in ours if row.record.family == family]
+                    result += [
+                        _compare_value(reference, table, paper, family, m, _best(paper, table, mine, m))
+                        for m in _columns(table, paper)
+                    ]
             else:
-                reason = (
-                    "this experiment has no such method"
+                verdict = (
+                    Verdict("not run", "this experiment has no such method", "method")
                     if here
-                    else f"this experiment does not use the data set {table.dataset}"
+                    else Verdict("not run", f"this experiment does not use the data set {table.dataset}", "data set")
                 )
-                verdict = Verdict("not run", reason)
                 result += [
                     Comparison(reference, table, paper, "", m, _paper_mean(paper, m, ()), {}, None, None, verdict)
                     for m in _columns(table, paper)
@@ -208,36 +218,77 @@ def _columns(table: ReferenceTable, paper: ReferenceRow) -> list[str]:
     return [*(paper.metrics or table.metrics), *(["seconds"] if paper.seconds is not None else [])]
 
 
-def _best(paper: ReferenceRow, table: ReferenceTable, rows: list[Row]) -> dict[str, Row]:
-    """Per column of ours the row with the same budget and the fewest differences; none where no budget is the same.
-
-    Of equals the final one: the snapshot of a stage ("fit", before quantisation) has the same settings.
-    """
+def _best(paper: ReferenceRow, table: ReferenceTable, rows: list[Row], metric: str) -> dict[str, Row]:
+    """Per column of ours the row with the same budget that is nearest; none where no budget is the same."""
     best: dict[str, Row] = {}
     for column in _COLUMN_ORDER:
         candidates = [r for r in rows if r.record.column == column and (_same_budget(paper, r) or _unknown_count(r))]
         if candidates:
-            best[column] = min(candidates, key=lambda r: _distance(paper, table, r))
+            best[column] = min(candidates, key=lambda r: _distance(paper, table, r, metric))
     return best
 
 
-def _distance(paper: ReferenceRow, table: ReferenceTable, row: Row) -> tuple[bool, int, int, bool]:
-    """Sorts rows of the same budget: the nearest to the paper's setting first."""
-    images = abs(len(row.images) - table.images)
-    return not row.images, len(obstacles(paper, row)), images, row.record.snapshot != "final"
+def _distance(
+    paper: ReferenceRow, table: ReferenceTable, row: Row, metric: str
+) -> tuple[bool, bool, int, int, float, bool]:
+    """Sorts rows of the same budget, whatever their values are: those that have the metric first, then by differences
+    of setting, images that are missing or too many, and steps.
+
+    Of equals the final one: the snapshot of a stage ("fit", before quantisation) has the same settings.
+    """
+    differences = obstacles(paper, row)
+    shared = len(_shared_images(paper, row, metric))
+    images = len(paper.images) - shared if shared else abs(len(row.images) - table.images)
+    has_metric = bool(row.counts.get(_our_column(metric)))
+    return (
+        not has_metric,
+        not row.images,
+        len(differences),
+        images,
+        _steps_apart(paper, row),
+        row.record.snapshot != "final",
+    )
+
+
+def _steps_apart(paper: ReferenceRow, row: Row) -> float:
+    """Logarithm of the ratio of steps; where the paper does not say how many it took, the longest run comes first."""
+    steps = 0 if _fits_nothing(row) else row.iterations
+    if paper.iterations is None:
+        return -float(steps or 0)
+    return math.inf if steps is None else abs(math.log((1 + steps) / (1 + paper.iterations)))
+
+
+def _basis(
+    table: ReferenceTable, paper: ReferenceRow, metric: str, rows: dict[str, Row]
+) -> tuple[str | None, tuple[str, ...]]:
+    """The column that is judged, and the images: the first in order among those that can be compared, so that a run
+    with the paper's setting is never displaced by one with another."""
+
+    def rank(column: str) -> tuple[bool, bool, int, int]:
+        row = rows[column]
+        images = _shared_images(paper, row, metric)
+        missing = _our_mean(row, metric, images) is None
+        # No two machines compare: for times only the rest of the setting counts.
+        differs = bool(_differences(table, paper, row, metric, images)[metric == "seconds" :])
+        return missing, differs, len(obstacles(paper, row)), _COLUMN_ORDER.index(column)
+
+    if not rows:
+        return None, ()
+    basis = min(rows, key=rank)
+    return basis, _shared_images(paper, rows[basis], metric)
 
 
 def _compare_value(
     reference: Reference, table: ReferenceTable, paper: ReferenceRow, family: str, metric: str, rows: dict[str, Row]
 ) -> Comparison:
-    basis = next((column for column in _COLUMN_ORDER if column in rows), None)
-    images = _shared_images(paper, rows[basis], metric) if basis is not None else ()
+    basis, images = _basis(table, paper, metric, rows)
     value = _paper_mean(paper, metric, images)
     deviation = None
     if basis is None:
-        verdict = Verdict("not run", f"this experiment has no budget of {paper.label} for this method")
+        verdict = Verdict("not run", f"this experiment has no budget of {paper.label} for this method", "budget")
     elif (ours := _our_mean(rows[basis], metric, images)) is None:
-        verdict = Verdict("not run", _why_missing(rows[basis], metric))
+        cause: Cause = "metric" if rows[basis].images else "failure"
+        verdict = Verdict("not run", _why_missing(rows[basis], metric), cause)
     else:
         differences = _differences(table, paper, rows[basis], metric, images)
         if value is None:

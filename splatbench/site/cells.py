@@ -1,0 +1,225 @@
+"""Every cell of every published table beside our rows of all experiments, and what may be said about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+from splatbench.report.reference import Reference, ReferenceRow, ReferenceTable, available_references, load_reference
+from splatbench.report.verdict import Cause, Comparison, VerdictKind, compare
+from splatbench.site.experiments import paper_experiments
+from splatbench.site.facts import method_facts, method_of
+from splatbench.site.page import Site
+from splatbench.site.rows import SiteRow
+
+#: In the order in which they are shown.
+KINDS: tuple[VerdictKind, ...] = get_args(VerdictKind)
+
+#: Kinds that say how two numbers of the same setting relate.
+COMPARABLE: tuple[VerdictKind, ...] = ("reproduced", "better", "worse")
+
+#: As `verdict.Cause`; "no code": this project does not have the method; "not repeated": not this variant of it.
+MissingCause = Cause | Literal["no code", "not repeated"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One printed value of a paper.
+
+    Attributes:
+        table: address of its table's page.
+        row: its row's place in the table, from 0.
+        metric: its column; "seconds" for times.
+        comparisons: one per family of ours that may stand in the row; the first one counts. Never empty.
+        cause, reason: why there is no verdict with numbers; see `Verdict`.
+        method: ours, by folder name; None where this project does not have it.
+    """
+
+    table: str
+    row: int
+    metric: str
+    comparisons: tuple[Comparison, ...]
+    cause: MissingCause | None
+    reason: str
+    method: str | None
+
+    @property
+    def counted(self) -> Comparison:
+        """The comparison that the cell's verdict is of."""
+        return self.comparisons[0]
+
+    @property
+    def kind(self) -> VerdictKind:
+        return self.counted.verdict.kind
+
+    @property
+    def paper(self) -> ReferenceRow:
+        return self.counted.paper
+
+    @property
+    def anchor(self) -> str:
+        """Of the cell on its table's page."""
+        return f"cell-{self.row + 1}-{self.metric.replace('_', '-')}"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts of cells by verdict.
+
+    Attributes:
+        kinds: all kinds in their order, zeros included.
+    """
+
+    kinds: dict[VerdictKind, int]
+
+    @property
+    def cells(self) -> int:
+        return sum(self.kinds.values())
+
+    @property
+    def comparable(self) -> int:
+        """Cells with numbers of ours in the paper's setting."""
+        return sum(self.kinds[kind] for kind in COMPARABLE)
+
+    @property
+    def reproduced(self) -> int:
+        return self.kinds["reproduced"]
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One published table: the cells in the paper's order, row by row.
+
+    Attributes:
+        page: its address, e.g. "verdicts/air-table1.html".
+        metrics: its columns, "seconds" last.
+        experiments: files of this project that fill it.
+    """
+
+    page: str
+    reference: Reference
+    table: ReferenceTable
+    metrics: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    experiments: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """As told apart from all others."""
+        if len(self.reference.tables) == 1:
+            return self.reference.title
+        return f"{self.reference.title}: {self.table.table}"
+
+    @cached_property
+    def summary(self) -> Summary:
+        return count_kinds(self.cells)
+
+    def cell(self, row: int, metric: str) -> Cell | None:
+        return self._by_place.get((row, metric))
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[int, str], Cell]:
+        return {(cell.row, cell.metric): cell for cell in self.cells}
+
+
+@dataclass(frozen=True)
+class Papers:
+    """All published tables.
+
+    Attributes:
+        tables: in the order of the reference files.
+        site_rows: the row of the site that a row of a comparison is of, by the identity of the object.
+    """
+
+    tables: tuple[PaperTable, ...]
+    site_rows: dict[int, SiteRow]
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        return tuple(cell for table in self.tables for cell in table.cells)
+
+    @cached_property
+    def summary(self) -> Summary:
+        return count_kinds(self.cells)
+
+    def of_method(self, method: str) -> list[Cell]:
+        """Cells whose paper has this method, or beside which a row of it stands."""
+        return [
+            cell
+            for cell in self.cells
+            if cell.method == method
+            or any(row.record.method == method for c in cell.comparisons for row in c.rows.values())
+        ]
+
+
+def papers(site: Site) -> Papers:
+    """The published tables beside the rows of a site; made once for each site."""
+    # As functools.cached_property does it: with the object, for as long as there is the object.
+    store = vars(site)
+    if "_papers" not in store:
+        store["_papers"] = compare_papers(site.rows, map(load_reference, available_references()))
+    found: Papers = store["_papers"]
+    return found
+
+
+def compare_papers(rows: Iterable[SiteRow], references: Iterable[Reference]) -> Papers:
+    """Every table of some references beside rows of all experiments."""
+    rows = list(rows)
+    tables: list[PaperTable] = []
+    for reference in references:
+        known = paper_experiments().get(reference.name)
+        found = compare(reference, [row.row for row in rows], known.settings if known else None)
+        for number, table in enumerate(reference.tables, 1):
+            several = f"-{number}" if len(reference.tables) > 1 else ""
+            page = f"verdicts/{reference.name.replace('_', '-')}{several}.html"
+            here = [comparison for comparison in found if comparison.table is table]
+            cells = tuple(_cells(page, table, here))
+            metrics = tuple(dict.fromkeys([*table.metrics, *(cell.metric for cell in cells)]))
+            tables.append(PaperTable(page, reference, table, metrics, cells, known.files if known else ()))
+    return Papers(tuple(tables), {id(row.row): row for row in rows})
+
+
+def _cells(page: str, table: ReferenceTable, comparisons: Iterable[Comparison]) -> Iterable[Cell]:
+    """The comparisons of a table, those of one printed value together."""
+    places = {id(row): number for number, row in enumerate(table.rows)}
+    groups: dict[tuple[int, str], list[Comparison]] = {}
+    for comparison in comparisons:
+        groups.setdefault((places[id(comparison.paper)], comparison.metric), []).append(comparison)
+    for (row, metric), group in groups.items():
+        ordered = tuple(sorted(group, key=_precedence))
+        method = method_of(ordered[0].paper.family)
+        cause, reason = _why(ordered[0], method)
+        yield Cell(page, row, metric, ordered, cause, reason, method)
+
+
+def _precedence(comparison: Comparison) -> tuple[int, bool, str]:
+    """Which of several families of ours counts where the paper names none of them: one with a verdict before one
+    without, then the paper's own name, then the alphabet. Never the one that comes nearest to the paper's value."""
+    kind = comparison.verdict.kind
+    place = 0 if kind in (*COMPARABLE, "only here") else 1 if kind == "not comparable" else 2
+    return place, comparison.family != comparison.paper.family, comparison.family
+
+
+def _why(comparison: Comparison, method: str | None) -> tuple[MissingCause | None, str]:
+    """Why there is no number of ours, in words that hold for all experiments together; else the verdict's reason."""
+    verdict, paper, dataset = comparison.verdict, comparison.paper, comparison.table.dataset
+    if verdict.kind != "not run" or verdict.cause in ("metric", "failure"):
+        return verdict.cause, verdict.reason
+    if method is None:
+        return "no code", f"{paper.family} is not a method of this project"
+    facts = method_facts()[method]
+    if paper.family in facts.not_repeated:
+        return "not repeated", facts.not_repeated[paper.family]
+    if verdict.cause == "data set":
+        return "data set", f"nothing was measured on {dataset} yet"
+    if verdict.cause == "method":
+        return "method", f"{paper.family} was not measured on {dataset} yet"
+    return "budget", f"{comparison.family} was not measured with {paper.label} on {dataset} yet"
+
+
+def count_kinds(cells: Iterable[Cell]) -> Summary:
+    found = Counter(cell.kind for cell in cells)
+    return Summary({kind: found[kind] for kind in KINDS})
