@@ -127,5 +127,5 @@
   }
 
   sb.s2d = sb.s2d || {};
-  sb.s2d.fields = { take, rowsOf, columnsOf, checkMagnitude, fromCholesky, attribute, dequantise, layer };
+  sb.s2d.fields = { MAX_MAGNITUDE, take, rowsOf, columnsOf, checkMagnitude, fromCholesky, attribute, dequantise, layer };
 })((window.splatbench = window.splatbench || {}));

@@ -4,15 +4,23 @@
   "use strict";
 
   const f32 = Math.fround;
-  const { take, rowsOf, columnsOf, checkMagnitude, fromCholesky, attribute, dequantise, layer } = sb.s2d.fields;
+  const { MAX_MAGNITUDE, take, rowsOf, columnsOf, checkMagnitude, fromCholesky, attribute, dequantise, layer } =
+    sb.s2d.fields;
 
   /** Whole number of a file's meta values within these bounds. */
   function whole(file, name, low, high) {
     const value = file.meta[name];
     if (!Number.isInteger(value) || value < low || value > high) {
-      throw new Error(`Meta value '${name}' should be a whole number from ${low} to ${high}, is ${value}.`);
+      throw new Error(`Meta value '${name}' should be a whole number from ${low} to ${high}, is ${value ?? "missing"}.`);
     }
     return value;
+  }
+
+  /** The file's variant, one of these (undefined: files that name none). */
+  function variantOf(file, known) {
+    const { variant } = file.meta;
+    if (!known.includes(variant)) throw new Error(`A file of '${file.method}' has no variant '${variant ?? "none"}'.`);
+    return variant;
   }
 
   const plain = (file, notes) => [layer(file, file.arrays, notes)];
@@ -23,9 +31,8 @@
   }
 
   function gaussianimage(file, notes) {
-    const { variant } = file.meta;
-    if (variant === "cholesky" || variant === "rs") return plain(file, notes);
-    if (variant !== "cholesky-q" && variant !== "rs-q") throw new Error(`Unknown variant '${variant}' of GaussianImage.`);
+    const variant = variantOf(file, ["cholesky", "rs", "cholesky-q", "rs-q"]);
+    if (!variant.endsWith("-q")) return plain(file, notes);
     const a = file.arrays;
     const n = rowsOf(a, "xyz");
     const [stages, entries] = a.codebooks ? a.codebooks.shape : [0, 0];
@@ -53,9 +60,8 @@
   }
 
   function imageGs(file, notes) {
-    const { variant } = file.meta;
+    const variant = variantOf(file, [undefined, "scale", "inverse"]);
     if (variant === undefined) return plain(file, notes);
-    if (variant !== "scale" && variant !== "inverse") throw new Error(`Unknown variant '${variant}' of Image-GS.`);
     const stored = ["means", "scales", "angles", "colors"];
     const unknown = Object.keys(file.arrays).find((name) => ![...stored, "step", "beta"].includes(name));
     if (unknown !== undefined) throw new Error(`Unknown attribute '${unknown}' of Image-GS.`);
@@ -81,9 +87,7 @@
   }
 
   function smartsplat(file, notes) {
-    const { variant } = file.meta;
-    if (variant === "float32") return plain(file, notes);
-    if (variant !== "codes") throw new Error(`Unknown variant '${variant}' of SmartSplat.`);
+    if (variantOf(file, ["float32", "codes"]) === "float32") return plain(file, notes);
     const a = file.arrays;
     const n = rowsOf(a, "angles");
     const channels = Math.max(1, columnsOf(a, "colors"));
@@ -126,8 +130,7 @@
 
   function air(file, notes) {
     if (file.blend !== "sum") throw new Error(`AIR's Gaussians are blended by a sum, the file says '${file.blend}'.`);
-    if (file.meta.variant === "plain") return plain(file, notes);
-    if (file.meta.variant !== "codes") throw new Error(`Unknown variant '${file.meta.variant}' of AIR.`);
+    if (variantOf(file, ["plain", "codes"]) === "plain") return plain(file, notes);
     const [patch, stages] = [whole(file, "patch", 1, 65536), whole(file, "stages", 0, 8)];
     const stretch = whole(file, "stretch", 0, 1);
     const ranges = take(file.arrays, "ranges", "float32", [2, 8]);
@@ -195,7 +198,7 @@
   function lig(file) {
     const total = whole(file, "levels", 1, 8);
     const { form } = file.meta;
-    if (form !== "direct" && form !== "cholesky") throw new Error(`Unknown form '${form}' of LIG's covariances.`);
+    if (form !== "direct" && form !== "cholesky") throw new Error(`LIG has no form '${form ?? "none"}' of covariances.`);
     const present = Array.from({ length: total }, (_, k) => `means${k}`).filter((name) => name in file.arrays).length;
     if (!present) throw new Error("The file holds no level.");
     const ranges = take(file.arrays, "ranges", "float32", [present - 1, 2]);

@@ -1,0 +1,176 @@
+"""Small encoded files of every method with Gaussians, made by the methods themselves, and a page that reads them."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import importlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from splatbench.budget import Budget
+from splatbench.codec import Attribute, topk_meta, with_groups, write
+from splatbench.gaussians import Gaussians2D, TopkSettings
+from splatbench.method import get_method
+from splatbench.site.compare import SCRIPTS
+from splatbench.trace import Trace
+
+ASSETS = Path(__file__).resolve().parents[3] / "reports" / "site" / "assets"
+SIZE = (52, 70)  # (H, W), whole tiles in neither direction
+COUNT = 150
+
+#: File -> (method, settings) of tiny fits.
+FITS = {
+    "random": ("random_gaussians", {}),
+    "gaussianimage": ("gaussianimage", {"variant": "cholesky"}),
+    "gaussianimage published": ("gaussianimage", {"variant": "cholesky", "preset": "published"}),
+    "gaussianimage rs": ("gaussianimage", {"variant": "rs"}),
+    "gaussianimage codes": ("gaussianimage", {"variant": "cholesky", "quantise": True, "qat_iterations": 3}),
+    "gaussianimage rs codes": (
+        "gaussianimage", {"variant": "rs", "preset": "published", "quantise": True, "qat_iterations": 3}
+    ),
+    "image_gs": ("image_gs", {"preset": "quick"}),
+    "image_gs published": ("image_gs", {"preset": "quick", "kernels": "published", "gamma": 2.2}),
+    "image_gs codes": ("image_gs", {"preset": "quick", "position_bits": 12, "scale_bits": 10, "color_bits": 8}),
+    "image_gs scale codes": (
+        "image_gs", {"preset": "quick", "kernels": "published", "scale_bits": 16, "angle_bits": 8, "color_bits": 6}
+    ),
+    "smartsplat": ("smartsplat", {"preset": "published"}),
+    "smartsplat codes": ("smartsplat", {"quantise": True, "qat_iterations": 3}),
+    "lig": ("lig", {"preset": "published", "levels": 2}),
+    "lig corrected": ("lig", {"preset": "corrected", "levels": 3}),
+    "lig codes": ("lig", {"preset": "corrected", "levels": 2, "quantise": True}),
+    "threedgs": ("threedgs", {}),
+}  # fmt: skip
+
+
+def part(method: str, name: str):
+    """A module of a method's folder."""
+    return importlib.import_module(f"{get_method(method).__module__}.{name}")
+
+
+def photograph() -> np.ndarray:
+    """uint8 [H, W, 3] of SIZE."""
+    from skimage import data
+
+    return np.ascontiguousarray(data.astronaut()[20 : 20 + SIZE[0], 200 : 200 + SIZE[1]])
+
+
+#: All files of `encoded_files`.
+NAMES = (*FITS, "fast_2dgs", "instant_gi", "air", "air codes", "air stretched codes", "textures", "grey")
+
+
+@functools.cache
+def encoded_files() -> dict[str, bytes]:
+    """Name -> file. Fits of a few steps, and files of the methods that need weights from random Gaussians."""
+    files = {}
+    for name, (method, settings) in FITS.items():
+        kind = get_method(method)
+        instance = kind(kind.make_config(settings))
+        encoding = instance.encode(photograph(), Budget(gaussians=COUNT, iterations=6), Trace())
+        files[name] = instance.to_bytes(encoding)
+    topk = random_gaussians(blend="topk", topk=TopkSettings(k=4, min_response=1e-3))
+    fast = part("fast_2dgs", "bitstream")
+    files["fast_2dgs"] = fast.write_gaussians(fast.ordered(topk))
+    files["instant_gi"] = part("instant_gi", "bitstream").write_gaussians(random_gaussians(cholesky=True))
+    files["air"], files["air codes"], files["air stretched codes"] = map(air_file, ("plain", "codes", "stretched"))
+    files["textures"] = with_groups(file_of(random_gaussians(channels=4)), (3, 1))
+    files["grey"] = file_of(random_gaussians(channels=1))
+    return files
+
+
+def random_gaussians(seed: int = 1, count: int = COUNT, size=SIZE, cholesky=False, channels=3, **fields) -> Gaussians2D:
+    """Gaussians of many sizes and shapes, some beyond the border; needles among them."""
+    rng = np.random.default_rng(seed)
+    means = (rng.random((count, 2)) * 1.2 - 0.1) * [size[1], size[0]]
+    scales = np.exp(rng.uniform(np.log(0.4), np.log(12), (count, 2)))
+    scales[: count // 10] = [0.2, 30]
+    tensor = lambda values: torch.from_numpy(np.asarray(values, np.float32))  # noqa: E731
+    shape = {"scales": tensor(scales), "angles": tensor(rng.uniform(-4, 4, count))}
+    if cholesky:
+        shape = {"cholesky": tensor(np.stack([scales[:, 0], rng.normal(0, 3, count), scales[:, 1]], 1))}
+    colors = rng.random((count, channels)) * (0.5 if fields.get("blend", "sum") == "sum" else 1)
+    return Gaussians2D(means=tensor(means), colors=tensor(colors), size=size, **shape, **fields)
+
+
+def file_of(g: Gaussians2D, method: str = "random_gaussians") -> bytes:
+    """A file of the plain layout, in the order given."""
+    attributes = [Attribute(name, value.numpy()) for name, value in g.tensors().items()]
+    meta = dict(topk_meta(g)) | ({"gamma": g.gamma} if g.gamma != 1 else {})
+    meta |= {"background": g.background} if g.background else {}
+    return write(method, g.size, g.blend, g.compat, attributes, meta)
+
+
+def air_file(kind: str) -> bytes:
+    """AIR's file of random patches in three stages."""
+    patches, encoding, quantiser = part("air", "patches"), part("air", "encoding"), part("air", "quantiser")
+    generator = torch.Generator().manual_seed(3)
+    count = len(patches.PatchGrid(*SIZE, 9))
+    masks = torch.rand(3, count, generator=generator) < torch.tensor([1.0, 0.6, 0.5])[:, None]
+    values = patches.activate(torch.randn(int(masks.sum()), 8, generator=generator), 9)
+    compat = frozenset({"tile_cap_256"} if kind == "stretched" else ())
+    made = encoding.Encoding(SIZE, 9, kind == "stretched", compat, masks, values)
+    if kind != "plain":
+        torch.manual_seed(3)
+        codec = quantiser.Codec(16, kind="adaptive")
+        ranges = codec.ranges(values, torch.randn(16, generator=generator))
+        made = made.quantised(codec.quantise(values, ranges), ranges)
+    return part("air", "bitstream").write(made)
+
+
+def drawing_page(page):
+    """A blank page with the scripts that read and draw files."""
+    page.set_content("<title>test</title><canvas></canvas>")
+    for script in SCRIPTS:
+        if script.startswith(("s2d", "draw")):
+            page.add_script_tag(path=ASSETS / script)
+    page.add_script_tag(content=_HELPERS)
+    return page
+
+
+_HELPERS = """
+window.bytesOf = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+window.textOf = (bytes) => {
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+  return btoa(text);
+};
+window.packed = (array) => textOf(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
+"""
+
+
+def text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def numbers(text: str, kind: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), kind)
+
+
+@pytest.fixture(scope="session")
+def kit() -> SimpleNamespace:
+    """The functions above: tests are no package that could be imported."""
+    return SimpleNamespace(
+        **{f.__name__: f for f in (encoded_files, random_gaussians, file_of, text, numbers)}, size=SIZE
+    )
+
+
+@pytest.fixture(params=NAMES)
+def encoded(request) -> bytes:
+    """Each of the files in turn."""
+    return encoded_files()[request.param]
+
+
+@pytest.fixture(scope="module")
+def page(browser):
+    """A blank page with the scripts; it must not complain."""
+    page, problems = browser.new_page(), []
+    page.on("console", lambda m: problems.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    yield drawing_page(page)
+    page.close()
+    assert problems == []
