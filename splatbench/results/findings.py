@@ -45,9 +45,12 @@ class Problem:
     finding: Finding
 
     def __str__(self) -> str:
-        # Names from files may hold line breaks and terminal codes: what is printed is one line of plain characters.
-        text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in f"{self.place}: {self.finding.text}")
-        return f"{'warning' if self.finding.warning else 'error'}: {text}"
+        return f"{'warning' if self.finding.warning else 'error'}: {plain(f'{self.place}: {self.finding.text}')}"
+
+
+def plain(text: str) -> str:
+    """One line of printable characters: names from files may hold line breaks and terminal codes."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def listing(problems: Iterable[Problem], shown: int | None = SHOWN) -> Iterator[str]:
@@ -63,9 +66,10 @@ def listing(problems: Iterable[Problem], shown: int | None = SHOWN) -> Iterator[
         kind.setdefault((problem.place.path, finding.text), []).append(problem)
     for (warning, kind_name), groups in sorted(kinds.items(), key=lambda item: item[0][0]):
         alike = list(groups.values())
-        for members in alike[:shown]:
+        cut = len(alike) if shown is None else shown
+        for members in alike[:cut]:
             more = f" (the same in {len(members) - 1} more lines)" if len(members) > 1 else ""
             yield f"{members[0]}{more}"
-        if hidden := sum(map(len, alike[len(alike[:shown]) :])):
+        if hidden := sum(map(len, alike[cut:])):
             severity = "warning" if warning else "error"
             yield f"{severity}: ... and {hidden} more of this kind ({kind_name}); --all lists them"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,7 +10,8 @@ from typing import Literal, NamedTuple
 
 from splatbench.files import write_atomic
 from splatbench.record import Record, Status, to_line
-from splatbench.results.findings import Place
+from splatbench.results.findings import Place, plain
+from splatbench.results.order import record_order
 from splatbench.results.reading import LineError, lines_of, parse, record_files
 
 Rule = Literal["fail", "newest", "ok-first"]
@@ -114,7 +114,7 @@ def _rows(path: Path) -> list[_Row]:
             raise MergeError(f"{place}: {error}; mend or remove the line") from None
         except ValueError as error:
             raise MergeError(f"{place}: a number is not finite ({error}); mend or remove the line") from None
-        rows.append(_Row(canonical, place, record.key, _order(record), record.status, _time(place, record)))
+        rows.append(_Row(canonical, place, record.key, record_order(record), record.status, _time(place, record)))
     return rows
 
 
@@ -139,7 +139,7 @@ def _preference(row: _Row, rule: Rule) -> tuple[int, datetime, str]:
 
 def _conflict(kept: _Row, group: dict[str, _Row]) -> Conflict:
     experiment, dataset, image, entry, _, budget, seed, snapshot = kept.key
-    name = f"{experiment}, {dataset}, {image}, {entry}@{budget}, seed {seed}, {snapshot}"
+    name = plain(f"{experiment}, {dataset}, {image}, {entry}@{budget}, seed {seed}, {snapshot}")
     dropped = sorted((row.place for row in group.values() if row is not kept), key=str)
     return Conflict(name, kept.place, tuple(dropped))
 
@@ -156,16 +156,3 @@ def _require_nothing_lost(out: Path, files: Sequence[Path], conflicts: Sequence[
             f"{out} is one of the files to merge, and {len(lost)} of its rows would be replaced (line {lost[0].line} "
             "first); write to another file with --output, look, and move it"
         )
-
-
-def _order(record: Record) -> tuple[object, ...]:
-    """Sorts as a person would; the key comes last, so that no two rows are equal."""
-    names = record.experiment, record.entry, record.config_hash, record.dataset, record.budget_slug
-    snapshot = (record.snapshot == "final", record.snapshot != "init", natural(record.snapshot))
-    return (*map(natural, names), record.seed, natural(record.image), *snapshot, record.key)
-
-
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """A sort key under which "n9000" comes before "n28000"."""
-    parts = re.split(r"([0-9]{1,18})", name)
-    return tuple((1, int(part), part) if part.isdigit() and part.isascii() else (0, 0, part) for part in parts if part)

@@ -144,7 +144,7 @@ def _gaussians(record: Record) -> Iterator[Finding]:
         return
     try:
         wanted = Budget(**record.budget).count(record.height, record.width)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return  # said where budgets are looked at
     if wanted is not None and record.n_target not in (None, wanted):
         yield Finding("count", f"n_target is {record.n_target}, but the budget {record.budget_slug} means {wanted}")

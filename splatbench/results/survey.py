@@ -18,7 +18,8 @@ from pathlib import Path
 from splatbench.files import write_atomic
 from splatbench.record import Record
 from splatbench.report.content import dataset_ids
-from splatbench.results.merge import natural
+from splatbench.results.findings import plain
+from splatbench.results.order import natural
 
 HEADER = ("Submethod", "PSNR", "SSIM", "LPIPS", "Size [Bytes]", "#Gaussians")
 
@@ -130,7 +131,7 @@ def _check_names(records: Sequence[Record], submethods: Sequence[Submethod]) -> 
         for record in matching:
             image = (record.method, record.dataset, record.image)
             if image in seen:
-                text = f"{where} has several results of {record.image} (seeds, experiments or settings)"
+                text = f"{where} has several results of {plain(record.image)} (seeds, experiments or settings)"
                 raise SurveyError(f"{text}; a named submethod is one row per image: export fewer records")
             seen.add(image)
             of_method.setdefault(record.method, set()).add(submethod.name)

@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from splatbench.record import to_line
+from splatbench.budget import Budget
+from splatbench.metrics import REGISTRY
+from splatbench.record import Record, to_line
 from splatbench.results import across, check, history
 from splatbench.results.findings import Finding, Place, Problem, listing
 from tests.results.changes import changed
@@ -136,6 +140,38 @@ def test_types_are_exact(good, write):
     row = json.loads(to_line(good[0]))
     path.write_text(json.dumps(row | {"bytes": "225000"}) + "\n")
     assert [kind for kind, _ in errors(path)] == ["schema"]
+
+
+_SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=20)
+)
+_VALUES = st.recursive(
+    _SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.sampled_from(sorted(
+        {*Budget.targets(), *REGISTRY, "time", "commit", "iterations"})), inner, max_size=3),
+    max_leaves=5,
+)  # fmt: skip
+
+
+@pytest.fixture
+def line(good) -> str:
+    return to_line(good[0])
+
+
+@given(field=st.sampled_from(sorted(Record.model_fields)), inner=st.integers(0, 20), value=_VALUES)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_content_breaks_the_check(line, tmp_path, field, inner, value):
+    """Any value in any field: a row that stands twice is a problem of the second line, whatever else is wrong."""
+    row = json.loads(line)
+    if isinstance(row[field], dict) and row[field]:
+        row[field][sorted(row[field])[inner % len(row[field])]] = value
+    else:
+        row[field] = value
+    path = tmp_path / "any.jsonl"
+    path.write_text(f"{json.dumps(row)}\n{json.dumps(row, separators=(',', ':'))}\n{line}\n")
+    problems = check.check([path]).problems
+    assert 2 in {problem.place.line for problem in problems}
+    assert all(text.isprintable() for text in listing(problems))
 
 
 def test_places_without_records(tmp_path, good, write):

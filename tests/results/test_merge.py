@@ -8,7 +8,8 @@ import json
 import pytest
 
 from splatbench.record import read_records, to_line, write_records
-from splatbench.results.merge import MergeError, merge, natural
+from splatbench.results.merge import MergeError, merge
+from splatbench.results.order import natural
 from tests.results.changes import changed
 
 EARLY, LATE = "2026-01-01T00:00:00+00:00", "2026-01-01T01:30:00+02:00"  # the second is half an hour before the first
@@ -83,6 +84,15 @@ def test_rules(conflicting, good, tmp_path, rule, statuses, notes):
     assert [rows[record.key].status for record in good[:3]] == statuses
     assert rows[good[1].key].notes == notes
     assert "stays instead of" in str(merged.conflicts[0])
+
+
+def test_names_in_messages_are_plain(good, write, tmp_path):
+    name = "a\x1b[2J\nforged: line"
+    files = [write([changed(good[0], image=name, notes=[note])], note) for note in ("a", "b")]
+    with pytest.raises(MergeError) as error:
+        merge(files, tmp_path / "out.jsonl")
+    assert "\\x1b[2J\\x0aforged" in str(error.value)
+    assert "\x1b" not in str(error.value)
 
 
 def test_equal_times_are_settled_by_content(good, write, tmp_path):
