@@ -21,7 +21,7 @@ class Checked:
 
     files: list[Path] = field(default_factory=list)
     records: int = 0
-    encoded: int = 0  # files of Gaussians
+    encoded: int = 0  # files beside the records that these name
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -56,9 +56,9 @@ def check(paths: Iterable[Path], git: bool = False) -> Checked:
         if checked.records == before:
             checked.problems.append(Problem(Place(path), Finding("empty", "holds no record; remove it, or collect it")))
     checked.problems += agreement.trends()
-    for folder in stores(checked.files):
-        checked.encoded += sum(1 for _ in folder.iterdir())
-        checked.problems += check_store(folder, named)
+    for folder, complete in stores(checked.files):
+        checked.encoded += sum(path.stem in named for path in folder.iterdir())
+        checked.problems += check_store(folder, named, complete)
     return checked
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,27 +32,31 @@ class Expected(NamedTuple):
         return cls(record.image, record.bytes, record.height, record.width)
 
 
-def stores(files: Iterable[Path]) -> list[Path]:
-    """The folders of encoded files beside files of records, those that are there, each once."""
-    folders = {path.parent / FOLDER for path in files}
-    return sorted(folder for folder in folders if folder.is_dir())
+def stores(files: Sequence[Path]) -> list[tuple[Path, bool]]:
+    """The folders of encoded files beside files of records, and whether all records beside them are among `files`."""
+    read = {path.resolve() for path in files}
+    folders = sorted({path.parent / FOLDER for path in files if (path.parent / FOLDER).is_dir()})
+    return [(folder, read.issuperset(path.resolve() for path in folder.parent.glob("*.jsonl"))) for folder in folders]
 
 
-def check_store(folder: Path, named: Mapping[str, Expected]) -> Iterator[Problem]:
+def check_store(folder: Path, named: Mapping[str, Expected], complete: bool) -> Iterator[Problem]:
     """Whether every file has its content's name, belongs to a record, and decodes to a picture of the record's size.
 
     Args:
         folder: of encoded files.
         named: file_sha256 -> what a record with status ok says of it.
+        complete: whether `named` is of all records beside the folder; else files that none of them names are passed
+            over.
     """
     for path in sorted(folder.iterdir()):
         match = _NAME.fullmatch(path.name)
         if match is None or not path.is_file():
             yield _problem(path, "a store holds files <sha256>.s2d and nothing else; move it elsewhere")
+        elif match["sha256"] not in named:
+            if complete:
+                yield _problem(path, "no record names this file; remove it, or add the records that do")
         elif sha256_file(path) != match["sha256"]:
             yield _problem(path, "its content has another SHA-256 than its name; copy it again")
-        elif match["sha256"] not in named:
-            yield _problem(path, "no record names this file; remove it, or add the records that do")
         else:
             yield from (_problem(path, text) for text in _content(path, named[match["sha256"]]))
 

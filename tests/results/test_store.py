@@ -63,6 +63,14 @@ def test_names_and_strangers(stored):
     assert any("no record names this file" in text for text in texts)
 
 
+def test_files_of_other_records_are_left_alone(stored, write, good):
+    records, _, _ = stored
+    other = write(good[1:2], "other")
+    assert problems(other) == []
+    records.unlink()
+    assert problems(other) == ["no record names this file; remove it, or add the records that do"]
+
+
 def test_length_size_and_decoding(stored, write):
     _, path, record = stored
     wrong = changed(record, bytes=record.bytes + 1, bpp=8 * (record.bytes + 1) / (24 * 40))
