@@ -85,6 +85,9 @@ def _image_page(
     metrics = metric_names(record for _, record in results)
     measured = [name for name in metrics if any(record.metrics.get(name) is not None for _, record in results)]
     columns = ["n_actual", *measured, *_QUANTITIES]
+    seeds: dict[str, set[int]] = {}
+    for row, record in results:
+        seeds.setdefault(row.id, set()).add(record.seed)
     data = f"data/compare/{site.datasets[dataset]}/{site.images[dataset][image]}.js"
     scripts: tuple[str, ...] = SCRIPTS
     if pictures.comparison is not None:
@@ -98,7 +101,7 @@ def _image_page(
         "credit": _credit(dataset, image),
         "pictures": pictures,
         "columns": [(name, heading(name), meaning(name)) for name in columns],
-        "lines": [_line(row, record, columns) for row, record in results],
+        "lines": [_line(row, record, columns, len(seeds[row.id]) > 1) for row, record in results],
         "neighbours": [(name, site.image_page(dataset, name)) if name else None for name in neighbours],
     }
     styles = STYLES + tuple(f"assets/{name}" for name in compare.STYLES if pictures.comparison is not None)
@@ -118,7 +121,7 @@ def _credit(dataset: str, image: str) -> tuple[str, str] | None:
     return entry.credit, entry.licence or data.licence
 
 
-def _line(row: SiteRow, record: Record, columns: Sequence[str]) -> ResultLine:
+def _line(row: SiteRow, record: Record, columns: Sequence[str], name_seed: bool) -> ResultLine:
     def cell(name: str) -> str:
         if record.status != "ok":
             return MISSING
@@ -130,7 +133,7 @@ def _line(row: SiteRow, record: Record, columns: Sequence[str]) -> ResultLine:
         address=f"leaderboard.html#{row.id}",
         label=row.family,
         column=COLUMN_TITLES[record.column],
-        budget=budget_label(record.budget) + ("" if len(row.seeds) == 1 else f", seed {record.seed}"),
+        budget=budget_label(record.budget) + (f", seed {record.seed}" if name_seed else ""),
         snapshot=snapshot,
         cells=tuple(cell(name) for name in columns),
         status=_STATUSES.get(record.status, ""),

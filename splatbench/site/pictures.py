@@ -64,7 +64,7 @@ def find_file(record: Record, store: Path | None, results: Path | None) -> Path 
             return path
     if results is not None:
         path = results / record.experiment / record.file
-        if path.resolve().is_relative_to(results.resolve()) and path.is_file():
+        if path.is_file() and path.resolve().is_relative_to(results.resolve()):
             return path
     return None
 

@@ -7,7 +7,7 @@
   /** What a side can show: [value, text, what the source must have]. */
   const LAYERS = [
     ["pixels", "Decoded pixels", "image"],
-    ["gaussians", "Gaussians, drawn at this zoom", "file"],
+    ["gaussians", "Gaussians at this zoom", "file"],
     ["error", "Error map", "image"],
     ["density", "Density of Gaussians", "file"],
   ];
@@ -60,11 +60,14 @@
     const list = sourceList(spec.sources, act.source);
     const layer = element("select", { onchange: () => act.layer(layer.value) });
     const range = element("input", { type: "range", min: 0, step: 1, class: "compare-range" });
-    const output = element("output", {});
-    const stage = field(name + ", stage", range);
-    output.htmlFor = range.id;
-    stage.append(output);
-    const node = element("fieldset", { class: "compare-source" }, element("legend", {}, name), field("Picture", list), field("Shown as", layer), stage);
+    const reached = element("span", { class: "compare-reached", "aria-hidden": "true" }); // the range says it itself
+    const stage = field("Stage", range);
+    stage.classList.add("compare-stages");
+    stage.append(reached);
+    const node = element(
+      "fieldset", { class: "compare-source" },
+      element("legend", {}, name), field("Picture", list), field("Shown as", layer), stage,
+    );
     let stages = [];
     range.addEventListener("input", () => act.source(stages[range.valueAsNumber].id));
 
@@ -81,8 +84,8 @@
       range.max = stages.length - 1;
       range.value = stages.indexOf(source);
       const psnr = new Map(source.facts).get("PSNR");
-      output.textContent = source.stage + (psnr ? ", " + psnr : "");
-      range.setAttribute("aria-valuetext", output.textContent);
+      reached.textContent = source.stage + (psnr ? ", " + psnr : "");
+      range.setAttribute("aria-valuetext", reached.textContent);
     }
     return { node, update };
   }

@@ -15,7 +15,7 @@
     if (comparison.chosen.some(({ layer }) => layer === "error")) {
       const other = state.against === "original" ? "the original" : "the other side";
       const exact = view.scale * (window.devicePixelRatio || 1) < 1 / step ? " At this zoom it is taken of averaged pixels." : "";
-      lines.push("Error map: |picture − " + other + "| of each channel, × " + state.gain + "; white is " + shown(255 / state.gain) + " of 255 or more." + exact);
+      lines.push("Error map: |picture − " + other + "| of each channel, × " + state.gain + "; brightest from " + shown(255 / state.gain) + " of 255 on." + exact);
     }
     results.forEach((result, side) => {
       if (result.ellipses) lines.push(NAMES[side] + ": " + ellipses(result.ellipses, state.sigma));

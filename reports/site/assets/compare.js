@@ -70,7 +70,7 @@
       this.root.classList.add("compare");
       this.root.replaceChildren(
         sb.element("div", { class: "compare-sources" }, this.controls.map((part) => part.node)),
-        this.shared.node, this.stage, this.range, this.notes, sb.element("p", { class: "compare-hint" }, HINT),
+        this.stage, this.range, this.shared.node, this.notes, sb.element("p", { class: "compare-hint" }, HINT),
         this.status, this.facts,
       );
       sb.gestures(this.stage, this.view, {
@@ -86,11 +86,11 @@
       this.observer.observe(this.stage);
     }
 
-    /** Sizes of the panes: as wide as the page, as high as the picture is then, at most three quarters of the window. */
+    /** Sizes of the panes: as wide as the page, as high as the picture is then, at most seven tenths of the window. */
     _layOut() {
       const side = this.state.layout === "side";
       const width = (this.stage.clientWidth - (side ? 2 : 0)) / (side ? 2 : 1);
-      const height = Math.min(width * this.spec.height / this.spec.width, 0.75 * window.innerHeight);
+      const height = Math.min(width * this.spec.height / this.spec.width, 0.7 * window.innerHeight);
       this.stage.dataset.layout = this.state.layout;
       this.stage.style.height = Math.round(height) + "px";
       this.range.hidden = this.handle.hidden = side;
@@ -129,10 +129,11 @@
 
     /** Everything that depends on what is chosen. */
     _show() {
-      this.chosen.forEach(({ source, layer }, side) => {
+      const loads = this.chosen.map(({ source, layer }, side) => {
         this.controls[side].update(source, layer);
-        this.sides[side].show(source, layer, this.state.sigma > 0);
+        return this.sides[side].show(source, layer, this.state.sigma > 0);
       });
+      this._whileLoading([...loads, this._loadOriginal()]);
       this.shared.update({
         error: this.chosen.some(({ layer }) => layer === "error"),
         gaussians: this.chosen.some(({ source }) => source.file),
@@ -141,7 +142,13 @@
       const text = this.chosen.map(({ source, layer }, side) => NAMES[side] + ": " + source.label + layerName(layer)).join(". ");
       this.alternative.setAttribute("aria-label", text);
       this.status.textContent = text;
-      this._loadOriginal();
+    }
+
+    async _whileLoading(loads) {
+      const mine = (this.loading = Promise.all(loads));
+      this.stage.setAttribute("aria-busy", "true");
+      await mine;
+      if (mine === this.loading) this.stage.setAttribute("aria-busy", "false");
     }
 
     async _loadOriginal() {
