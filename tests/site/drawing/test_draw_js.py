@@ -61,7 +61,7 @@ def scenes(kit) -> dict[str, Gaussians2D]:
     return {
         "sum": make(),
         "sum, as published": dataclasses.replace(
-            few, colors=3 * few.colors, scales=torch.full((40, 2), 5.0), compat=frozenset({"tiles_3sigma"})
+            few, colors=3 * few.colors, scales=torch.full((40, 2), 4.9), compat=frozenset({"tiles_3sigma"})
         ),
         "sum, capped": dataclasses.replace(crowded, colors=crowded.colors / 40, compat=frozenset({"tile_cap_256"})),
         "sum, both": dataclasses.replace(
@@ -72,7 +72,9 @@ def scenes(kit) -> dict[str, Gaussians2D]:
         "topk": make(blend="topk"),
         "topk of 1": make(blend="topk", topk=TopkSettings(k=1, epsilon=1e-2, min_response=0.1)),
         "topk of 32": make(blend="topk", topk=TopkSettings(k=32, min_response=1e-3), gamma=1.8),
-        "topk, as published": make(blend="topk", compat=frozenset({"tiles_3sigma"})),
+        "topk, as published": dataclasses.replace(
+            few, blend="topk", scales=torch.full((40, 2), 2.0), compat=frozenset({"tiles_3sigma"})
+        ),
         "alpha": make(blend="alpha", opacities=torch.rand(150, generator=torch.Generator().manual_seed(1))),
         "alpha, opaque": make(blend="alpha", background=0.7),
     }
