@@ -44,17 +44,8 @@ def methods(
 
 
 def _facts(method: Any) -> dict[str, Any]:
-    import dataclasses
-    from typing import get_type_hints
+    from splatbench.report.method_settings import settings_of
 
-    hints = get_type_hints(method.Config)
-    settings = {
-        field.name: {
-            "type": _words(hints[field.name]),
-            "default": None if field.default is dataclasses.MISSING else field.default,
-        }
-        for field in dataclasses.fields(method.Config)
-    }  # fmt: skip
     return {
         "title": method.title,
         "paper": method.paper,
@@ -63,12 +54,10 @@ def _facts(method: Any) -> dict[str, Any]:
         "devices": list(method.devices),
         "devices on request": list(method.on_request),
         "budgets": list(method.budgets),
-        "settings": settings,
+        "settings": {
+            setting.name: {"type": setting.type, "default": setting.default} for setting in settings_of(method)
+        },
     }
-
-
-def _words(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
 def _table(found: dict[str, dict[str, Any]]) -> Any:

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from splatbench.report.reference import Reference, ReferenceRow, ReferenceTable, available_references, load_reference
 from splatbench.report.verdict import Cause, Comparison, VerdictKind, compare
-from splatbench.site.experiments import paper_experiments
+from splatbench.site.experiments import PaperExperiments, paper_experiments
 from splatbench.site.facts import method_facts, method_of
 from splatbench.site.page import Site
 from splatbench.site.rows import SiteRow
@@ -30,7 +30,7 @@ class Cell:
     """One printed value of a paper.
 
     Attributes:
-        table: address of its table's page.
+        table, title: address and title of its table's page.
         row: its row's place in the table, from 0.
         metric: its column; "seconds" for times.
         comparisons: one per family of ours that may stand in the row; the first one counts. Never empty.
@@ -39,6 +39,7 @@ class Cell:
     """
 
     table: str
+    title: str
     row: int
     metric: str
     comparisons: tuple[Comparison, ...]
@@ -96,7 +97,7 @@ class PaperTable:
     Attributes:
         page: its address, e.g. "verdicts/air-table1.html".
         metrics: its columns, "seconds" last.
-        experiments: files of this project that fill it.
+        experiments: experiment files that ask for it; None where there is none.
     """
 
     page: str
@@ -104,25 +105,20 @@ class PaperTable:
     table: ReferenceTable
     metrics: tuple[str, ...]
     cells: tuple[Cell, ...]
-    experiments: tuple[str, ...]
+    experiments: PaperExperiments | None
 
     @property
     def title(self) -> str:
         """As told apart from all others."""
-        if len(self.reference.tables) == 1:
-            return self.reference.title
-        return f"{self.reference.title}: {self.table.table}"
+        return _title(self.reference, self.table)
 
     @cached_property
     def summary(self) -> Summary:
         return count_kinds(self.cells)
 
-    def cell(self, row: int, metric: str) -> Cell | None:
-        return self._by_place.get((row, metric))
-
-    @cached_property
-    def _by_place(self) -> dict[tuple[int, str], Cell]:
-        return {(cell.row, cell.metric): cell for cell in self.cells}
+    def files(self, methods: Iterable[str] = ()) -> list[str]:
+        """Experiment files of this project that fill it; those of some methods where these are given."""
+        return self.experiments.files(self.table.dataset, methods) if self.experiments else []
 
 
 @dataclass(frozen=True)
@@ -176,13 +172,17 @@ def compare_papers(rows: Iterable[SiteRow], references: Iterable[Reference]) -> 
             several = f"-{number}" if len(reference.tables) > 1 else ""
             page = f"verdicts/{reference.name.replace('_', '-')}{several}.html"
             here = [comparison for comparison in found if comparison.table is table]
-            cells = tuple(_cells(page, table, here))
+            cells = tuple(_cells(page, _title(reference, table), table, here))
             metrics = tuple(dict.fromkeys([*table.metrics, *(cell.metric for cell in cells)]))
-            tables.append(PaperTable(page, reference, table, metrics, cells, known.files if known else ()))
+            tables.append(PaperTable(page, reference, table, metrics, cells, known))
     return Papers(tuple(tables), {id(row.row): row for row in rows})
 
 
-def _cells(page: str, table: ReferenceTable, comparisons: Iterable[Comparison]) -> Iterable[Cell]:
+def _title(reference: Reference, table: ReferenceTable) -> str:
+    return reference.title if len(reference.tables) == 1 else f"{reference.title}: {table.table}"
+
+
+def _cells(page: str, title: str, table: ReferenceTable, comparisons: Iterable[Comparison]) -> Iterable[Cell]:
     """The comparisons of a table, those of one printed value together."""
     places = {id(row): number for number, row in enumerate(table.rows)}
     groups: dict[tuple[int, str], list[Comparison]] = {}
@@ -192,7 +192,7 @@ def _cells(page: str, table: ReferenceTable, comparisons: Iterable[Comparison]) 
         ordered = tuple(sorted(group, key=_precedence))
         method = method_of(ordered[0].paper.family)
         cause, reason = _why(ordered[0], method)
-        yield Cell(page, row, metric, ordered, cause, reason, method)
+        yield Cell(page, title, row, metric, ordered, cause, reason, method)
 
 
 def _precedence(comparison: Comparison) -> tuple[int, bool, str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from splatbench.datasets.manifest import available_datasets, load_manifest
+from splatbench.report.labels import heading, significant
 from splatbench.site.cells import Cell, MissingCause, Papers, PaperTable
 from splatbench.site.facts import method_facts
 
@@ -25,17 +26,19 @@ class Need:
     Attributes:
         title: the cause.
         tables: those that the cells are of.
-        steps: what it takes; empty where nothing can be done, which `title` says.
-        hours: encode time by the papers' own numbers on their hardware; None where they print none.
-        untimed: rows without such a number.
+        reasons: what else is known, each once.
+        steps: what it takes; empty where `reasons` says all.
+        time: all images of these rows by the papers' own encode times, on their hardware; empty where they print none.
+        untimed: rows without such a time.
     """
 
     cause: MissingCause
     title: str
     cells: tuple[Cell, ...]
     tables: tuple[PaperTable, ...]
+    reasons: tuple[str, ...]
     steps: tuple[Step, ...]
-    hours: float | None
+    time: str
     untimed: int
 
 
@@ -50,9 +53,9 @@ def needs(papers: Papers) -> list[Need]:
     found = []
     for (cause, subject), cells in groups.items():
         tables = tuple(by_page[page] for page in dict.fromkeys(cell.table for cell in cells))
-        hours, untimed = _hours(cells)
         steps = tuple(_steps(cause, cells, tables))
-        found.append(Need(cause, subject, tuple(cells), tables, steps, hours, untimed))
+        reasons = () if steps else tuple(dict.fromkeys(cell.reason for cell in cells))
+        found.append(Need(cause, subject, tuple(cells), tables, reasons, steps, *_time(cells)))
     return sorted(found, key=lambda need: (not need.steps, -len(need.cells), need.title))
 
 
@@ -65,33 +68,28 @@ def _subject(cell: Cell) -> str:
         title = method_facts()[cell.method].title
         what = "" if cell.cause == "method" else " with the paper's budget"
         return f"{title} was not measured on {dataset}{what} yet"
-    if cell.cause == "no code":
-        return "Methods that this project does not have"
-    if cell.cause == "not repeated":
-        return "Variants that this project does not repeat"
-    return cell.reason[:1].upper() + cell.reason[1:]
+    if cell.cause == "metric":
+        return f"{heading(cell.metric)} was not measured"
+    return {
+        "no code": "Methods that this project does not have",
+        "not repeated": "Variants that this project does not repeat",
+    }.get(str(cell.cause), "Runs that gave nothing")
 
 
 def _steps(cause: MissingCause, cells: Sequence[Cell], tables: Sequence[PaperTable]) -> Iterable[Step]:
-    if cause in ("no code", "not repeated", "metric", "failure"):
+    if cause not in ("data set", "method", "budget"):
         return
     if cause == "data set":
         yield _data(cells[0].counted.table.dataset)
-    if cause != "budget":
-        for method in dict.fromkeys(cell.method for cell in cells if cell.method):
-            facts = method_facts()[method]
-            if facts.needs and any(cell.method == method and _official(cell) for cell in cells):
-                yield Step(f"For {facts.title}: {facts.needs}.")
-    files = dict.fromkeys(name for table in tables for name in table.experiments)
+    methods = list(dict.fromkeys(cell.method for cell in cells if cell.method))
+    for facts in (method_facts()[method] for method in methods if cause != "budget"):
+        if facts.needs:
+            yield Step(f"For {facts.title}: {facts.needs}.")
+    files = list(dict.fromkeys(file for table in tables for file in table.files(methods)))
     if not files:
-        yield Step("An experiment file for it: there is none in config/ yet.")
-    for name in files:
-        yield Step("Then run the experiment:", f"snakemake --cores all --configfile {name}")
-
-
-def _official(cell: Cell) -> bool:
-    """Whether the paper's own network is meant."""
-    return method_facts()[cell.method].kind == "network" if cell.method else False
+        yield Step("An experiment file: none in config/ asks for these cells yet.")
+    for file in files:
+        yield Step("The experiment:", f"snakemake --cores all --configfile {file}")
 
 
 def _data(dataset: str) -> Step:
@@ -107,8 +105,16 @@ def _data(dataset: str) -> Step:
     )
 
 
-def _hours(cells: Iterable[Cell]) -> tuple[float | None, int]:
+def _time(cells: Iterable[Cell]) -> tuple[str, int]:
     """Sum over the rows of images times the seconds that the paper prints; and how many rows have none."""
     rows = {(cell.table, cell.row): cell for cell in cells}.values()
     timed = [cell.paper.seconds * cell.counted.table.images for cell in rows if cell.paper.seconds is not None]
-    return sum(timed) / 3600 if timed else None, len(rows) - len(timed)
+    return duration(sum(timed)) if timed else "", len(rows) - len(timed)
+
+
+def duration(seconds: float) -> str:
+    """In the unit that suits."""
+    for size, unit in ((3600, "hours"), (60, "minutes")):
+        if seconds >= size:
+            return f"{significant(seconds / size)} {unit}"
+    return f"{significant(seconds)} seconds"

@@ -116,7 +116,7 @@ def _context(found: Papers, table: PaperTable, missing: list[Need]) -> dict[str,
         _line(found, cell, comparison)
         for cell in table.cells
         for comparison in cell.comparisons
-        if comparison.rows and comparison.basis
+        if comparison.basis and comparison.ours(comparison.basis) is not None
     ]
     notes = _notes(table)
     return {
@@ -136,6 +136,7 @@ def _context(found: Papers, table: PaperTable, missing: list[Need]) -> dict[str,
         "metric_meanings": {name: meaning(_quantity(name)) for name in table.metrics},
         "needs": [need for need in missing if table in need.tables],
         "needs_cells": {need.title: sum(cell.table == table.page for cell in need.cells) for need in missing},
+        "files": table.files(),
         "tolerances": tolerances_text(cell.metric for cell in table.cells),
         "extra_text": _extra_text,
     }
@@ -148,7 +149,8 @@ def _line(found: Papers, cell: Cell, comparison: Comparison) -> Line:
         ours={column: _ours(found, comparison, column) for column in COLUMNS},
         paper=printed(comparison) + doubts(comparison),
         whole=printed(replace(comparison, value=_whole(comparison))) + doubts(comparison),
-        difference=signed(comparison.deviation, _quantity(comparison.metric)),
+        # Seconds of two machines: their difference would look like a finding.
+        difference=MISSING if cell.metric == "seconds" else signed(comparison.deviation, cell.metric),
         setting=setting(comparison),
         counts=comparison is cell.counted,
     )
