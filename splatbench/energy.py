@@ -18,7 +18,9 @@ POWERCAP = Path("/sys/class/powercap")
 class Counter(Protocol):
     """A counter of energy that only grows, but for going round."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Which one, for the reader of a record."""
 
     def joules_since(self, earlier: int) -> float:
         """Energy since a reading, in joules."""
