@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,17 +70,6 @@ def watched(browser) -> Iterator[Watched]:
 def browser_page(watched):
     """Just the page, for tests that look at their own errors."""
     return watched.page
-
-
-@pytest.fixture(scope="session")
-def synthetic_records() -> Callable:
-    """`synthetic_records(n, seed=0)` of synthetic.py: tests are no package that could be imported."""
-    name = "splatbench_tests_synthetic"
-    specification = importlib.util.spec_from_file_location(name, Path(__file__).with_name("synthetic.py"))
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module  # where dataclasses look for it
-    specification.loader.exec_module(module)
-    return module.synthetic_records
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from splatbench.record import Record, write_records
 from splatbench.site.build import MANIFEST, build, gather
 from splatbench.site.page import script
+from tests.site.synthetic import synthetic_records
 
 HOSTILE = "<script>alert(1)</script>\"'--><img src=x onerror=alert(2)>&amp;../../x"
 
@@ -22,7 +23,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def few(synthetic_records) -> list[Record]:
+def few() -> list[Record]:
     return synthetic_records(400)
 
 
@@ -144,7 +145,7 @@ def test_data_scripts_refuse_what_json_has_not():
 
 
 @pytest.mark.slow
-def test_fifty_thousand_records_in_under_a_minute(synthetic_records, tmp_path):
+def test_fifty_thousand_records_in_under_a_minute(tmp_path):
     records = synthetic_records(50_000)
     begin = time.perf_counter()
     built = build(records, tmp_path / "site")
