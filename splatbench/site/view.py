@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,10 +69,8 @@ def view_page(file: Path, original: Path | None = None) -> str:
         OSError: a file that cannot be read.
     """
     shown = _read(file)
-    sources = [_decoded_source(shown)]
-    if original is not None:
-        sources.insert(0, _compare_with(shown, original))
-        sources[1] = _decoded_source(shown)  # now with what was measured
+    sources = [] if original is None else [_compare_with(shown, original)]
+    sources.append(_decoded_source(shown))
     if shown.has_gaussians:
         sources.append(_gaussians_source(shown))
     height, width = shown.size
@@ -126,7 +124,7 @@ def _compare_with(shown: _Shown, path: Path) -> Source:
     result = score(shown.data, pixels, METRICS, shown.suffix)
     shown.measured, shown.not_run = dict(result.values), dict(result.not_run)
     picture = reduce_in_strips(_displayed(pixels, shown.groups), shown.factor)
-    return original_source(_data_url(picture), *shown.size)
+    return replace(original_source(_data_url(picture), *shown.size), facts=())
 
 
 def _extent(shape: tuple[int, ...]) -> str:
@@ -155,7 +153,6 @@ def _decoded_source(shown: _Shown) -> Source:
         image=_data_url(np.concatenate(parts)),
         file=_key(shown) if shown.has_gaussians else None,
         why_no_file=None if shown.has_gaussians else "the file holds pixels, not Gaussians",
-        facts=_facts(shown),
     )
 
 
@@ -165,7 +162,6 @@ def _gaussians_source(shown: _Shown) -> Source:
         label="Gaussians, drawn at this zoom",
         group="Gaussians, drawn at this zoom",
         file=_key(shown),
-        facts=_facts(shown),
     )
 
 

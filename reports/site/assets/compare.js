@@ -138,6 +138,7 @@
         error: this.chosen.some(({ layer }) => layer === "error"),
         gaussians: this.chosen.some(({ source }) => source.file),
       });
+      this.facts.hidden = !this.chosen.some(({ source }) => source.facts.length);
       this.facts.replaceChildren(sb.comparisonParts.factsTable(NAMES, this.chosen.map(({ source }) => source)));
       const text = this.chosen.map(({ source, layer }, side) => NAMES[side] + ": " + source.label + layerName(layer)).join(". ");
       this.alternative.setAttribute("aria-label", text);

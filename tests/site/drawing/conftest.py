@@ -60,27 +60,34 @@ def photograph() -> np.ndarray:
     return np.ascontiguousarray(data.astronaut()[20 : 20 + SIZE[0], 200 : 200 + SIZE[1]])
 
 
-#: All files of `encoded_files`.
-NAMES = (*FITS, "fast_2dgs", "instant_gi", "air", "air codes", "air stretched codes", "textures", "grey")
+#: Files that need no fit, since the methods that make them need weights, or none makes them.
+MADE = {
+    "fast_2dgs": lambda: fast_2dgs_file(),
+    "instant_gi": lambda: part("instant_gi", "bitstream").write_gaussians(random_gaussians(cholesky=True)),
+    "air": lambda: air_file("plain"),
+    "air codes": lambda: air_file("codes"),
+    "air stretched codes": lambda: air_file("stretched"),
+    "textures": lambda: with_groups(file_of(random_gaussians(channels=4)), (3, 1)),
+    "grey": lambda: file_of(random_gaussians(channels=1)),
+}
+NAMES = (*FITS, *MADE)
 
 
 @functools.cache
-def encoded_files() -> dict[str, bytes]:
-    """Name -> file. Fits of a few steps, and files of the methods that need weights from random Gaussians."""
-    files = {}
-    for name, (method, settings) in FITS.items():
-        kind = get_method(method)
-        instance = kind(kind.make_config(settings))
-        encoding = instance.encode(photograph(), Budget(gaussians=COUNT, iterations=6), Trace())
-        files[name] = instance.to_bytes(encoding)
+def encoded_file(name: str) -> bytes:
+    """One of NAMES: a fit of a few steps, or random Gaussians."""
+    if name in MADE:
+        return MADE[name]()
+    method, settings = FITS[name]
+    kind = get_method(method)
+    instance = kind(kind.make_config(settings))
+    return instance.to_bytes(instance.encode(photograph(), Budget(gaussians=COUNT, iterations=6), Trace()))
+
+
+def fast_2dgs_file() -> bytes:
+    bitstream = part("fast_2dgs", "bitstream")
     topk = random_gaussians(blend="topk", topk=TopkSettings(k=4, min_response=1e-3))
-    fast = part("fast_2dgs", "bitstream")
-    files["fast_2dgs"] = fast.write_gaussians(fast.ordered(topk))
-    files["instant_gi"] = part("instant_gi", "bitstream").write_gaussians(random_gaussians(cholesky=True))
-    files["air"], files["air codes"], files["air stretched codes"] = map(air_file, ("plain", "codes", "stretched"))
-    files["textures"] = with_groups(file_of(random_gaussians(channels=4)), (3, 1))
-    files["grey"] = file_of(random_gaussians(channels=1))
-    return files
+    return bitstream.write_gaussians(bitstream.ordered(topk))
 
 
 def random_gaussians(seed: int = 1, count: int = COUNT, size=SIZE, cholesky=False, channels=3, **fields) -> Gaussians2D:
@@ -151,19 +158,19 @@ def numbers(text: str, kind: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), kind)
 
 
-_KIT = (encoded_files, photograph, random_gaussians, file_of, text, numbers)
+_KIT = (encoded_file, photograph, random_gaussians, file_of, text, numbers)
 
 
 @pytest.fixture(scope="session")
 def kit() -> SimpleNamespace:
     """The functions above: tests are no package that could be imported."""
-    return SimpleNamespace(**{function.__name__: function for function in _KIT}, size=SIZE)
+    return SimpleNamespace(**{function.__name__: function for function in _KIT}, size=SIZE, names=NAMES)
 
 
 @pytest.fixture(params=NAMES)
 def encoded(request) -> bytes:
     """Each of the files in turn."""
-    return encoded_files()[request.param]
+    return encoded_file(request.param)
 
 
 @pytest.fixture(scope="module")

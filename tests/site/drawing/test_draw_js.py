@@ -215,7 +215,7 @@ COUNTED = """async (file) => {
 
 @pytest.mark.parametrize("name", ["gaussianimage", "image_gs", "lig"])
 def test_nothing_leaks(page, kit, name):
-    textures, alive, drawn_again, message = page.evaluate(COUNTED, kit.text(kit.encoded_files()[name]))
+    textures, alive, drawn_again, message = page.evaluate(COUNTED, kit.text(kit.encoded_file(name)))
     assert textures[-1] == textures[6], "pictures that are not shown any more make room"
     assert alive == {"Texture": 0, "Buffer": 0, "VertexArray": 0, "Program": 0, "Framebuffer": -1, "Shader": 0}
     assert drawn_again is False and message
@@ -320,7 +320,7 @@ def test_density_counts_gaussians_per_pixel(page, kit):
 
 
 def test_overlays_of_levels_lie_where_their_gaussians_do(page, kit):
-    data = kit.encoded_files()["lig corrected"]
+    data = kit.encoded_file("lig corrected")
     decoded = decode(data)
     total = sum(len(level) for level in decoded.levels)
     view = {"x": -200, "y": -200, "scale": 1}

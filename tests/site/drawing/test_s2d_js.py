@@ -159,25 +159,26 @@ def test_files_cover_all_methods_and_flags(kit):
     from splatbench.codec import peek_method
     from splatbench.method import available
 
-    made = {peek_method(data) for data in kit.encoded_files().values()}
+    files = [kit.encoded_file(name) for name in kit.names]
+    made = {peek_method(data) for data in files}
     without = {"codecs", "identity", "downsample"}
     assert made == set(available()) - without
-    flags = set().union(*(read(data).compat for data in kit.encoded_files().values()))
+    flags = set().union(*(read(data).compat for data in files))
     assert flags == {"tiles_3sigma", "tile_cap_256"}
 
 
 def test_textures_and_grey(page, kit):
-    stack = page.evaluate(GAUSSIANS, kit.text(kit.encoded_files()["textures"]))
+    stack = page.evaluate(GAUSSIANS, kit.text(kit.encoded_file("textures")))
     assert stack["layers"][0]["channels"] == 3 and stack["notes"] == [
         "The file is a stack of 2 textures; the first is shown."
     ]
-    grey = page.evaluate(GAUSSIANS, kit.text(kit.encoded_files()["grey"]))
+    grey = page.evaluate(GAUSSIANS, kit.text(kit.encoded_file("grey")))
     assert grey["layers"][0]["channels"] == 1 and grey["notes"] == []
 
 
 @pytest.mark.parametrize("name", ["gaussianimage codes", "air codes", "image_gs", "lig"])
 def test_damaged_files_are_refused(page, kit, name):
-    data = kit.encoded_files()[name]
+    data = kit.encoded_file(name)
     rng = random.Random(7)
     broken = [data[: rng.randrange(len(data))] for _ in range(12)] + [b"", b"S2D", b"S2D\1", data + b"\0"]
     for _ in range(12):
@@ -198,7 +199,7 @@ def resealed(body: bytes) -> bytes:
     "name", ["gaussianimage codes", "air codes", "image_gs codes", "smartsplat codes", "lig codes"]
 )
 def test_damage_behind_a_fitting_checksum_ends_in_a_sentence_or_in_numbers(page, kit, name):
-    body = kit.encoded_files()[name][:-8]
+    body = kit.encoded_file(name)[:-8]
     rng = random.Random(11)
     begin = time.monotonic()
     refused = 0

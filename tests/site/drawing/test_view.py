@@ -20,7 +20,7 @@ from splatbench.site.view import MAX_SIDE, view_page
 
 @pytest.fixture
 def folder(tmp_path: Path, kit) -> Path:
-    (tmp_path / "photo.s2d").write_bytes(kit.encoded_files()["gaussianimage"])
+    (tmp_path / "photo.s2d").write_bytes(kit.encoded_file("gaussianimage"))
     Image.fromarray(kit.photograph()).save(tmp_path / "photo.png")
     return tmp_path
 
@@ -29,8 +29,9 @@ def run(*arguments: object):
     return CliRunner().invoke(app, ["view", *map(str, arguments), "--no-open"])
 
 
-def opened(watched, path: Path):
-    """The page once its comparison is drawn."""
+def opened(watched, path: Path, width: int = 480):
+    """The page once its comparison is drawn; small, because software draws here."""
+    watched.page.set_viewport_size({"width": width, "height": 640})
     watched.page.goto(path.as_uri())
     watched.page.wait_for_selector(".compare-stage canvas")
     watched.page.wait_for_timeout(400)
@@ -47,7 +48,7 @@ def test_the_page_shows_a_file_beside_its_original(folder, watched):
     out = folder / "page.html"
     result = run(folder / "photo.s2d", "--original", folder / "photo.png", "--out", out)
     assert result.exit_code == 0 and str(out) in result.output
-    page = opened(watched, out)
+    page = opened(watched, out, width=1440)
     text = page.inner_text("main")
     measured = score((folder / "photo.s2d").read_bytes(), load_image(folder / "photo.png").pixels, ["psnr"]).values[
         "psnr"
@@ -114,7 +115,7 @@ def test_only_its_own_scripts_may_run(folder, watched):
 
 @pytest.mark.parametrize("name", ["lig", "textures", "grey", "threedgs", "image_gs"])
 def test_other_files(folder, watched, kit, name):
-    (folder / "other.s2d").write_bytes(kit.encoded_files()[name])
+    (folder / "other.s2d").write_bytes(kit.encoded_file(name))
     out = folder / "page.html"
     assert run(folder / "other.s2d", "--out", out).exit_code == 0
     page = opened(watched, out)
