@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from splatbench.method import Method, get_method
 from splatbench.report.labels import COLUMN_TITLES
 from splatbench.report.method_settings import settings_of, sources_of
 from splatbench.report.verdict import VerdictKind
+from splatbench.site.addresses import method_address
 from splatbench.site.cells import KINDS, Cell, Papers, Summary, count_kinds, papers
 from splatbench.site.facts import MethodFacts, method_facts
 from splatbench.site.intervals import row_intervals
-from splatbench.site.links import short_hash, unique_slugs
 from splatbench.site.page import Data, Page, Site
 from splatbench.site.ranking import RANK_BY
 from splatbench.site.rows import SiteRow
@@ -43,6 +44,9 @@ BUDGETS = {
     "quality": "quality setting",
     "psnr": "a PSNR to reach",
 }
+
+
+SCRIPTS = ("assets/sort.js",)
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def pages(site: Site) -> Iterator[Page | Data]:
     told_apart, intervals = variants(site.rows), row_intervals(site)
     for entry in found:
         context = _context(entry) | {"told_apart": told_apart, "intervals": intervals}
-        yield Page(entry.page, "method.html.j2", entry.title, "methods", context, (), styles)
+        yield Page(entry.page, "method.html.j2", entry.title, "methods", context, SCRIPTS, styles)
 
 
 def entries(site: Site, found: Papers) -> list[Entry]:
@@ -137,10 +141,10 @@ def entries(site: Site, found: Papers) -> list[Entry]:
 
 def _entry(site: Site, found: Papers, name: str, facts: MethodFacts | None) -> Entry:
     method, problem = _load(site, name)
-    rows = [row for row in site.rows if row.record.method == name]
+    rows = in_order([row for row in site.rows if row.record.method == name])
     return Entry(
         name=name,
-        page=_address(site, name),
+        page=method_address(site, name),
         facts=facts,
         method=method,
         problem=problem,
@@ -150,12 +154,19 @@ def _entry(site: Site, found: Papers, name: str, facts: MethodFacts | None) -> E
     )
 
 
-def _address(site: Site, name: str) -> str:
-    """The page of a method, also of one that no record names."""
-    if name in site.methods:
-        return site.method_page(name)
-    short = unique_slugs([name])[name]
-    return f"methods/{short if short not in site.methods.values() else f'{short}-{short_hash(name)}'}.html"
+def in_order(rows: Iterable[SiteRow]) -> list[SiteRow]:
+    """Rows for a table: data sets and families as they come, within a family by track and number of Gaussians."""
+    rows = list(rows)
+    datasets = list(dict.fromkeys(row.dataset for row in rows))
+    families = list(dict.fromkeys(row.family for row in rows))
+    tracks = ("gaussians", "bytes", "controls")
+
+    def key(row: SiteRow) -> tuple[int, int, int, float, str]:
+        means = row.row.means
+        size = means.get("n_actual", means.get("bpp", math.inf))
+        return datasets.index(row.dataset), families.index(row.family), tracks.index(row.track), size, row.id
+
+    return sorted(rows, key=key)
 
 
 def _load(site: Site, name: str) -> tuple[type[Method] | None, str]:

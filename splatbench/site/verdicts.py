@@ -11,6 +11,7 @@ from splatbench.report.content import doubts, printed
 from splatbench.report.labels import COLUMN_TITLES, MISSING, heading, meaning, number, signed
 from splatbench.report.reference import ReferenceRow
 from splatbench.report.verdict import Comparison, obstacles, outcome_text, setting, tolerances_text
+from splatbench.site.addresses import dataset_address
 from splatbench.site.cells import KINDS, Cell, Papers, PaperTable, Summary, papers
 from splatbench.site.needs import Need, needs
 from splatbench.site.page import Data, Page, Site
@@ -101,6 +102,7 @@ def pages(site: Site) -> Iterator[Page | Data]:
         {
             "papers": found,
             "needs": missing,
+            "dataset_address": dataset_address,
             "kinds": KINDS,
             "kind_meanings": KIND_MEANINGS,
             "tolerances": tolerances_text(cell.metric for cell in found.cells),
@@ -121,6 +123,7 @@ def _context(found: Papers, table: PaperTable, missing: list[Need]) -> dict[str,
     notes = _notes(table)
     return {
         "table": table,
+        "dataset_address": dataset_address,
         "kinds": KINDS,
         "kind_meanings": KIND_MEANINGS,
         "columns": [c for c in COLUMNS if c != "ours" or any(line.ours["ours"] for line in lines)],
