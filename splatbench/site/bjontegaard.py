@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import permutations
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 from splatbench.analysis.bd import BD, FEWEST_POINTS, Curve, Interpolation, MeanBD, bd_quality, bd_rate, mean_bd
@@ -14,7 +16,7 @@ INTERPOLATION: Interpolation = "akima"
 MIN_OVERLAP = 0.5
 
 #: Of so many curves all pairs are computed; where there are more, anchors are controls alone, as far as that goes.
-MOST_DELTAS = 6000
+MOST_DELTAS = 4000
 
 
 def deltas(series: Sequence[Series], images: Sequence[str]) -> dict[str, Any]:
@@ -42,10 +44,16 @@ def deltas(series: Sequence[Series], images: Sequence[str]) -> dict[str, Any]:
         anchors = anchors[: max(1, MOST_DELTAS // (len(usable) * len(images)))]
     places = {one.key: place for place, one in enumerate(usable)}
     pairs = []
-    for anchor, test in permutations(usable, 2):
-        if anchor in anchors:
-            rates, qualities = _of_pair(curves[anchor.key], curves[test.key])
-            pairs.append([places[anchor.key], places[test.key], _mean(rates), _mean(qualities)])
+    for one, other in combinations(usable, 2):
+        anchor, test = (one, other) if one in anchors else (other, one)
+        if anchor not in anchors:
+            continue
+        rates, qualities = _of_pair(curves[anchor.key], curves[test.key])
+        pairs.append([places[anchor.key], places[test.key], _mean(rates), _mean(qualities)])
+        if test in anchors:
+            rates = {image: _turned(delta, _inverse) for image, delta in rates.items()}
+            qualities = {image: _turned(delta, operator.neg) for image, delta in qualities.items()}
+            pairs.append([places[test.key], places[anchor.key], _mean(rates), _mean(qualities)])
     return {
         "series": [one.key for one in usable],
         "anchors": [one.key for one in anchors],
@@ -70,9 +78,26 @@ def _curves(series: Series, images: Sequence[str]) -> dict[str, Curve]:
 
 
 def _of_pair(anchor: dict[str, Curve], test: dict[str, Curve]) -> tuple[dict[str, BD], dict[str, BD]]:
-    options: Any = {"interpolation": INTERPOLATION, "min_overlap": MIN_OVERLAP}
-    rates = {image: bd_rate(curve, test[image], **options) for image, curve in anchor.items()}
-    return rates, {image: bd_quality(curve, test[image], **options) for image, curve in anchor.items()}
+    rates, qualities = {}, {}
+    for image, curve in anchor.items():
+        rates[image] = bd_rate(curve, test[image], interpolation=INTERPOLATION, min_overlap=MIN_OVERLAP)
+        qualities[image] = bd_quality(curve, test[image], interpolation=INTERPOLATION, min_overlap=MIN_OVERLAP)
+    return rates, qualities
+
+
+def _turned(delta: BD, turn: Callable[[float], float]) -> BD:
+    """The delta with anchor and test exchanged: both are differences of two averages over the same range."""
+    names = {"anchor: ": "test: ", "test: ": "anchor: "}
+    reason = delta.reason
+    for name, other in names.items():
+        if delta.reason is not None and delta.reason.startswith(name):
+            reason = other + delta.reason.removeprefix(name)
+    return replace(delta, value=None if delta.value is None else turn(delta.value), reason=reason)
+
+
+def _inverse(percent: float) -> float:
+    """Twice the rate is half the rate seen from the other side: +100 % is -50 %."""
+    return 100 / (1 + percent / 100) - 100
 
 
 def _mean(found: dict[str, BD]) -> list[Any]:

@@ -37,10 +37,11 @@ def mean_curve(records: Sequence[Record]) -> dict[str, Any] | None:
 
 
 def _points(record: Record) -> NDArray[np.float64]:
-    """[n, 3] step, seconds, PSNR; a mean squared error of [0, 1] pictures is converted."""
+    """[n, 3] step, seconds, PSNR: of the quantised picture in a quantisation-aware phase; a mean squared error of
+    [0, 1] pictures is converted."""
     points = []
     for step, seconds, values in record.curve:
-        psnr = values.get("psnr")
+        psnr = values.get("psnr", values.get("qat_psnr"))
         if psnr is None and values.get("mse", 0) > 0:
             psnr = -10 * math.log10(values["mse"])
         if psnr is not None and math.isfinite(psnr):

@@ -20,7 +20,9 @@
       const rows = data.rows.map((row) => Object.assign({}, row, {
         board: data.boards[row.board],
         devices: row.devices || [],
-        text: [row.label, row.variant, row.method, row.budget, data.columnTitles[row.column]].join(" ").toLowerCase(),
+        // Counts are found with and without the spaces between thousands.
+        text: [row.label, row.variant, row.method, row.budget, row.budget.replace(/\u202f/g, ""), data.columnTitles[row.column]]
+          .join(" ").toLowerCase(),
       }));
       table = { ...data, place, rows, byId: new Map(rows.map((row) => [row.id, row])) };
     }

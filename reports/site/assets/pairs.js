@@ -109,6 +109,6 @@
 
   function links(row, images) {
     const pages = board.table().pages.images[row.board.dataset];
-    return el("p", { class: "imagelinks" }, "Look at them: ", images.map((d) => [el("a", { href: sb.root + pages[d.image] }, d.image), " "]));
+    return el("p", { class: "imagelinks" }, "Look at them: ", images.flatMap((d) => [el("a", { href: sb.root + pages[d.image] }, d.image), " "]));
   }
 })((window.splatbench = window.splatbench || {}));

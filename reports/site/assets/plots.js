@@ -76,7 +76,7 @@
     const legend = el("ul", { class: "legend", "aria-label": "Series of " + title });
     const caption = el("figcaption", {});
     const details = el("details", {}, el("summary", {}, "Show as table"));
-    const node = el("figure", { class: "plotbox", id }, el("h3", {}, title), legend, canvas, caption, details);
+    const node = el("figure", { class: "plotbox", id }, el("h3", {}, title), canvas, legend, caption, details);
     let spec = null;
     let width = 0;
 

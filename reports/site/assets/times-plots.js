@@ -59,7 +59,7 @@
     const label = axis === "steps" ? "Fitting steps" : "Seconds of fitting";
     const title = (d) => d.row.label + "\n" + d.row.budget + "\n" + (axis === "steps" ? sb.number(d.x, 0) + " steps" : seconds(d.x)) + "\n" + sb.number(d.y, 2) + " dB, " + d.row.times.curve.images + " images";
     return {
-      caption: "PSNR of the training picture as the fitting loop reports it (from its mean squared error where it reports that), mean over the images of a row; an image that has finished keeps its last value.",
+      caption: "PSNR of the training picture as the fitting loop reports it (from its mean squared error where it reports that), mean over the images of a row; an image that has finished keeps its last value. It falls where a method adds Gaussians or begins to quantise.",
       empty: "None of these rows recorded how its fit went.",
       draw: (width) => (lines.length ? Plot.plot(plots.options("Training PSNR against " + label + ", " + lines.length + " rows; numbers in the table below", width, {
         x: { type: log ? "log" : "linear", label, labelAnchor: "center", grid: true, ticks: width < 500 ? 4 : 8, tickFormat: plots.tick },
