@@ -45,11 +45,13 @@ Result = tuple[SiteRow, Record]
 
 @dataclass
 class ImagePictures:
-    """What can be shown of one image: a comparison, or the reason why there is none."""
+    """What can be shown of one image: a comparison, or the reason why there is none; `obtainable` where running the
+    experiment gives one."""
 
     comparison: Comparison | None = None
     thumbnail: str | None = None
     reason: str = ""
+    obtainable: bool = False
     files: list[Data] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -77,12 +79,12 @@ def make_pictures(site: Site, dataset: str, image: str, results: Sequence[Result
     """
     found = [(row, record, path) for row, record in results if (path := find_file(record, site.store, site.results))]
     if not found:
-        return ImagePictures(reason="No encoded file of a result on this image is published.")
+        return ImagePictures(reason="No encoded file of a result on this image is published.", obtainable=True)
     made = ImagePictures()
     try:
         original = _original(dataset, image, [record for _, record, _ in found])
     except PictureProblem as error:
-        return ImagePictures(reason=f"The original may not or cannot be shown: {error}")
+        return ImagePictures(reason=f"The original cannot be shown: {error}")
     except (OSError, RuntimeError, ValueError) as error:  # these name folders of this machine
         made.reason = "The original is not on the machine that built this site."
         made.problems.append(f"{dataset}, {image}: {error}")

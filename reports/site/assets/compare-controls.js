@@ -6,10 +6,10 @@
 
   /** What a side can show: [value, text, what the source must have]. */
   const LAYERS = [
-    ["pixels", "Decoded pixels", "image"],
+    ["pixels", "Pixels", "image"],
     ["gaussians", "Gaussians at this zoom", "file"],
     ["error", "Error map", "image"],
-    ["density", "Density of Gaussians", "file"],
+    ["density", "Density", "file"],
   ];
   const WITHOUT = { image: "there is no picture", file: "its encoded file is not published" };
 
@@ -102,7 +102,7 @@
       button("−", "Zoom out", () => act.zoom(-1)), zoom, button("+", "Zoom in", () => act.zoom(1)),
       button("Fit", "Fit the whole picture", act.fit), button("1:1", "One screen pixel for each pixel", act.native),
     );
-    const layout = select([["slider", "One above the other, with a slider"], ["side", "Side by side"]], state.layout, (value) => act.set("layout", value));
+    const layout = select([["slider", "Slider"], ["side", "Side by side"]], state.layout, (value) => act.set("layout", value));
     const against = select([["original", "the original"], ["other", "the other side"]], state.against, (value) => act.set("against", value));
     against.options[0].disabled = !hasOriginal;
     const gain = select([1, 2, 4, 8, 16, 32].map((value) => [value, "× " + value]), state.gain, (value) => act.set("gain", Number(value)));

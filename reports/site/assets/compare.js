@@ -195,6 +195,6 @@
   }
 
   function layerName(layer) {
-    return layer === "pixels" ? "" : " (" + sb.comparisonParts.LAYERS.find(([key]) => key === layer)[1].toLowerCase() + ")";
+    return layer === "pixels" ? "" : " (" + sb.comparisonParts.LAYERS.find(([key]) => key === layer)[1] + ")";
   }
 })((window.splatbench = window.splatbench || {}));
