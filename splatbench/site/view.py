@@ -159,8 +159,8 @@ def _decoded_source(shown: _Shown) -> Source:
 def _gaussians_source(shown: _Shown) -> Source:
     return Source(
         id="gaussians",
-        label="Gaussians, drawn at this zoom",
-        group="Gaussians, drawn at this zoom",
+        label="Gaussians",
+        group="Gaussians",
         file=_key(shown),
     )
 

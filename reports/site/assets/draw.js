@@ -8,7 +8,7 @@
   const MAX_SAMPLES = 4; // along each side of a shown pixel, where the view is smaller than the picture
   const MAX_TARGET = 2 ** 24; // pixels of a float target
   const GREATEST = 3.4e38;
-  const NO_WEBGL = "This browser offers no WebGL2, which drawing Gaussians needs; the decoded picture is shown instead.";
+  const NO_WEBGL = "This browser offers no WebGL2, which drawing Gaussians needs; choose decoded pixels instead.";
   const LOST = "The browser has taken the graphics away from this page; they come back when it can.";
 
   class Renderer {
@@ -52,8 +52,8 @@
      * Draws what `splatbench.s2d.gaussians` gives.
      *
      * @param {Object} gaussians
-     * @param {{x: number, y: number, scale: number}} view picture coordinates of the canvas' top left corner, and canvas
-     *   pixels per picture pixel.
+     * @param {{x: number, y: number, scale: number}} view picture coordinates of the canvas' top left corner, and
+     *   canvas pixels per picture pixel.
      * @returns {boolean} whether it was drawn; if not, info.message is a sentence that says why.
      */
     draw(gaussians, view) {
@@ -82,7 +82,7 @@
       // a level that is coarser than the picture is a picture to be enlarged, not a function to be looked into
       const own = last.size[0] === gaussians.size[0] && last.size[1] === gaussians.size[1];
       const base = this.base(gaussians, picture, gaussians.layers.length - (own ? 1 : 0));
-      const place = { x: view.x, y: view.y, scale: view.scale * samples, width: width * samples, height: height * samples };
+      const place = { ...view, scale: view.scale * samples, width: width * samples, height: height * samples };
       const drawn = this.scratch(place.width, place.height, last);
       if (own) this.drawLayer(last, picture, drawn, place);
       this.resolve(drawn, base, own ? last : null, gaussians, place, { width, height, samples });
@@ -178,7 +178,7 @@
       for (const layer of gaussians.layers.slice(0, count)) {
         const [height, width] = layer.size;
         if (width * height > MAX_TARGET) {
-          throw new Error(`A level of ${width} x ${height} pixels is too large to be drawn here (${MAX_TARGET} pixels).`);
+          throw new Error(`A level of ${width} x ${height} pixels is more than the ${MAX_TARGET} that a page draws.`);
         }
         const place = { x: 0, y: 0, scale: 1, width, height };
         this.drawLayer(layer, picture, this.scratch(width, height, layer), place);
@@ -191,7 +191,7 @@
       return base;
     }
 
-    /** From what a layer has drawn to a picture: on the canvas, or in `shown.texture`. Without a layer: the base alone. */
+    /** From what a layer has drawn to a picture, on the canvas or in `shown.texture`; no layer: the base alone. */
     resolve(drawn, base, layer, { size }, place, shown) {
       const { gpu } = this;
       const range = (layer && layer.range) || { low: 0.5, high: 0.5 };

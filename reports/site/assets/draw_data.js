@@ -1,5 +1,5 @@
-/* What a layer of Gaussians is to be drawn: axes instead of covariances, the native 16 x 16 tiles that see each of them,
-   and lists by tile. Definitions: docs/renderer.md. */
+/* A layer of Gaussians as it is drawn: axes instead of covariances, the native 16 x 16 tiles that see each of them, and
+   lists by tile. Definitions: docs/renderer.md. */
 (function (sb) {
   "use strict";
 
@@ -55,7 +55,7 @@
 
   /** The box of the outline at the limit, in pixels. */
   function outlineBox(layer, i, limit) {
-    const [rx, ry] = [Math.sqrt(2 * limit * layer.covariance[3 * i]), Math.sqrt(2 * limit * layer.covariance[3 * i + 2])];
+    const [rx, ry] = [0, 2].map((at) => Math.sqrt(2 * limit * layer.covariance[3 * i + at]));
     const [x, y] = [layer.means[2 * i], layer.means[2 * i + 1]];
     return [x - rx, y - ry, x + rx, y + ry];
   }
@@ -104,13 +104,19 @@
   function instancesOf(layer, kept, rectangles) {
     if (!rectangles) return Int32Array.from(kept.flatMap((i) => [i, -EVERYWHERE, -EVERYWHERE, EVERYWHERE, EVERYWHERE]));
     if (!layer.compat.includes("tile_cap_256")) return Int32Array.from(kept.flatMap((i, j) => [i, ...rectangles[j]]));
-    // Under the cap a Gaussian counts tile by tile; runs of neighbouring tiles of a row are drawn as one.
+    // Under the cap a Gaussian counts tile by tile; where it is left out of some, runs of a row's tiles are drawn.
     const closed = rectangles.map(([x0, y0, x1, y1]) => [x0, y0, x1 - 1, y1 - 1]);
     const { tilesX, starts, ids } = tileLists(layer.size, kept, closed);
     const full = (tile, i) => starts[tile + 1] - starts[tile] > CAP && i > ids[starts[tile] + CAP - 1];
     const rows = [];
     kept.forEach((i, j) => {
       const [x0, y0, x1, y1] = rectangles[j].map((n) => n / TILE);
+      let leftOut = false;
+      for (let y = y0; y < y1; y++) for (let x = x0; x < x1; x++) leftOut = leftOut || full(y * tilesX + x, i);
+      if (!leftOut) {
+        rows.push(i, ...rectangles[j]);
+        return;
+      }
       for (let y = y0; y < y1; y++) {
         for (let x = x0, begin = x0; x <= x1; x++) {
           if (x < x1 && !full(y * tilesX + x, i)) continue;

@@ -80,14 +80,15 @@
     texture(internal, width, height, format, type, data) {
       const { gl } = this;
       if (Math.max(width, height) > this.maxSide) {
-        throw new Error(`This browser's graphics hold ${this.maxSide} numbers a side; ${width} x ${height} are needed.`);
+        throw new Error(`This browser's graphics hold ${this.maxSide} numbers a side, not ${width} x ${height}.`);
       }
       const texture = gl.createTexture();
       this.textures.add(texture);
       gl.activeTexture(gl.TEXTURE0);
       gl.bindTexture(gl.TEXTURE_2D, texture);
-      for (const side of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, side, gl.NEAREST);
-      for (const axis of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, axis, gl.CLAMP_TO_EDGE);
+      for (const filter of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) {
+        gl.texParameteri(gl.TEXTURE_2D, filter, gl.NEAREST);
+      }
       if (data) gl.texImage2D(gl.TEXTURE_2D, 0, internal, width, height, 0, format, type, data);
       else gl.texStorage2D(gl.TEXTURE_2D, 1, internal, width, height);
       return texture;

@@ -59,17 +59,17 @@
     return found;
   }
 
-  const css = (value) => Math.round(255 * Math.min(Math.max(value, 0), 1));
-
-  /** The colour of a Gaussian as it is stored; of a sum it carries the amplitude. */
+  /** The hue of a Gaussian, lightened: colours of a sum carry amplitudes, many of them near 0 or negative. */
   function colorOf({ layer, i }) {
     const at = layer.channels * i;
-    return [0, 1, 2].map((c) => css(layer.colors[at + (layer.channels === 1 ? 0 : c)]));
+    const color = [0, 1, 2].map((c) => Math.abs(layer.colors[at + (layer.channels === 1 ? 0 : c)]));
+    const largest = Math.max(...color, 1e-6);
+    return color.map((value) => Math.round(115 + (140 * value) / largest));
   }
 
   /**
-   * Draws outlines at `sigma` standard deviations in the colours of the Gaussians, over a thin dark rim that keeps pale
-   * ones visible. Of more than `limit` in view an even choice is drawn, which stays the same while the view moves little.
+   * Draws outlines at `sigma` standard deviations in the hues of the Gaussians, over a thin dark rim that keeps them visible on
+   * bright ground. Of more than `limit` in view an even choice is drawn, which stays while the view moves little.
    *
    * @param {CanvasRenderingContext2D} context
    * @param {{sigma: number, limit: number}} options sigma 1, 2 or 3
@@ -85,12 +85,12 @@
       context.beginPath();
       const [x, y] = [(o.x - view.x) * view.scale, (o.y - view.y) * view.scale];
       context.ellipse(x, y, o.a * view.scale, o.b * view.scale, o.angle, 0, TURN);
-      context.globalAlpha = 0.5 * opacity;
-      context.lineWidth = 2.5;
+      context.globalAlpha = 0.4 * opacity;
+      context.lineWidth = 2.2;
       context.strokeStyle = "#000";
       context.stroke();
       context.globalAlpha = opacity;
-      context.lineWidth = 1.25;
+      context.lineWidth = 1.1;
       context.strokeStyle = `rgb(${colorOf(o).join(" ")})`;
       context.stroke();
     }

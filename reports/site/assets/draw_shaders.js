@@ -1,5 +1,5 @@
-/* The shaders of draw.js (WebGL2). All compute with displacements in picture pixels relative to the view's corner, which
-   is given in two parts: positions of large pictures would lose their fractions. */
+/* The shaders of draw.js (WebGL2). All compute with positions in picture pixels relative to the view's corner, which is
+   given in two parts: positions in large pictures would lose their fractions. */
 (function (sb) {
   "use strict";
 
@@ -21,7 +21,9 @@ struct Gaussian { vec2 mean; vec2 axis; vec2 inverse; vec2 signs; vec3 color; fl
 
 Gaussian gaussian(int i) {
   ivec2 at = ivec2(i % 512 * 3, i / 512);
-  vec4 a = texelFetch(numbers, at, 0), b = texelFetch(numbers, at + ivec2(1, 0), 0), c = texelFetch(numbers, at + ivec2(2, 0), 0);
+  vec4 a = texelFetch(numbers, at, 0);
+  vec4 b = texelFetch(numbers, at + ivec2(1, 0), 0);
+  vec4 c = texelFetch(numbers, at + ivec2(2, 0), 0);
   return Gaussian((a.xy - corner) - cornerRest, a.zw, b.xy, b.zw, c.xyz, c.w);
 }
 

@@ -15,7 +15,8 @@
     const array = arrays[name];
     if (!array || ![].concat(types).includes(array.type) || !sameShape(array.shape, shape)) {
       const found = array ? `${array.type} [${array.shape.join(", ")}]` : "missing";
-      throw new Error(`Attribute '${name}' should be ${[].concat(types).join(" or ")} [${shape.join(", ")}], is ${found}.`);
+      const wanted = `${[].concat(types).join(" or ")} [${shape.join(", ")}]`;
+      throw new Error(`Attribute '${name}' should be ${wanted}, is ${found}.`);
     }
     return array.data;
   }
@@ -80,7 +81,8 @@
   /** The channels that are shown, [1 N] or [3 N], and a note where there are others. */
   function shownColors(colors, channels, meta, notes) {
     const groups = typeof meta.groups === "string" ? meta.groups.split(",") : null;
-    if (groups && (groups.some((g) => g !== "1" && g !== "3") || groups.reduce((n, g) => n + Number(g), 0) !== channels)) {
+    const known = !groups || groups.every((g) => g === "1" || g === "3");
+    if (!known || (groups && groups.reduce((n, g) => n + Number(g), 0) !== channels)) {
       throw new Error(`Textures of '${meta.groups}' channels do not make a picture of ${channels}.`);
     }
     const shown = groups ? Number(groups[0]) : channels < 3 ? 1 : 3;
@@ -127,5 +129,7 @@
   }
 
   sb.s2d = sb.s2d || {};
-  sb.s2d.fields = { MAX_MAGNITUDE, take, rowsOf, columnsOf, checkMagnitude, fromCholesky, attribute, dequantise, layer };
+  sb.s2d.fields = {
+    MAX_MAGNITUDE, take, rowsOf, columnsOf, checkMagnitude, fromCholesky, attribute, dequantise, layer,
+  };
 })((window.splatbench = window.splatbench || {}));

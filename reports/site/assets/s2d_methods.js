@@ -11,7 +11,8 @@
   function whole(file, name, low, high) {
     const value = file.meta[name];
     if (!Number.isInteger(value) || value < low || value > high) {
-      throw new Error(`Meta value '${name}' should be a whole number from ${low} to ${high}, is ${value ?? "missing"}.`);
+      const found = value ?? "missing";
+      throw new Error(`Meta value '${name}' should be a whole number from ${low} to ${high}, is ${found}.`);
     }
     return value;
   }
@@ -41,7 +42,9 @@
     const indices = take(a, "colors", "uint8", [n, stages]);
     const [step, beta] = [take(a, "step", "float32", [3]), take(a, "beta", "float32", [3])];
     const values = dequantise(take(a, "covariance", "uint16", [n, 3]), 3, step, beta);
-    if (indices.some((index) => index >= entries)) throw new Error(`A colour is outside a codebook of ${entries} entries.`);
+    if (indices.some((index) => index >= entries)) {
+      throw new Error(`A colour is outside a codebook of ${entries} entries.`);
+    }
     const colors = new Float32Array(3 * n);
     for (let i = 0; i < 3 * n; i++) {
       const row = Math.floor(i / 3);
@@ -96,7 +99,9 @@
     const shapes = { means: [n, 2], scales: [n, 2], angles: [n], colors: [n, channels] };
     const codes = Object.entries(shapes).map(([name, shape], k) => {
       const data = take(a, name, "uint16", shape);
-      if (data.some((code) => code >> bits[k])) throw new Error(`Attribute '${name}' holds codes of more than ${bits[k]} bits.`);
+      if (data.some((code) => code >> bits[k])) {
+        throw new Error(`Attribute '${name}' holds codes of more than ${bits[k]} bits.`);
+      }
       return data;
     });
     const [at, pairs, turns, tints] = codes;
@@ -198,14 +203,18 @@
   function lig(file) {
     const total = whole(file, "levels", 1, 8);
     const { form } = file.meta;
-    if (form !== "direct" && form !== "cholesky") throw new Error(`LIG has no form '${form ?? "none"}' of covariances.`);
+    if (form !== "direct" && form !== "cholesky") {
+      throw new Error(`LIG has no form '${form ?? "none"}' of covariances.`);
+    }
     const present = Array.from({ length: total }, (_, k) => `means${k}`).filter((name) => name in file.arrays).length;
     if (!present) throw new Error("The file holds no level.");
     const ranges = take(file.arrays, "ranges", "float32", [present - 1, 2]);
     checkMagnitude(ranges, "ranges");
     return Array.from({ length: present }, (_, k) => {
       const size = file.size.map((side) => Math.trunc(side * 2 ** (k - total + 1)));
-      if (Math.min(...size) < 1) throw new Error(`A picture of ${file.size[1]} x ${file.size[0]} pixels cannot have ${total} levels.`);
+      if (Math.min(...size) < 1) {
+        throw new Error(`A picture of ${file.size[1]} x ${file.size[0]} pixels cannot have ${total} levels.`);
+      }
       return {
         ...ligLevel(file.arrays, k, form),
         size,
@@ -266,8 +275,8 @@
    *   size is [height, width]. A layer has blend ("sum", "topk", "alpha", or "signed": LIG's symmetric matrices), size,
    *   count, channels (1 or 3), means Float32Array [2 N] in pixels of its size, covariance Float64Array [3 N]
    *   (xx, xy, yy) in square pixels, colors Float32Array [channels N], opacities Float32Array [N] or null, topk
-   *   {k, epsilon, min_response}, compat, gamma, background, and range: null, or {low, high} of a layer that adds to the
-   *   enlarged picture of those before it. notes: sentences on what is not shown.
+   *   {k, epsilon, min_response}, compat, gamma, background, and range: null, or {low, high} of a layer that adds to
+   *   the enlarged picture of those before it. notes: sentences on what is not shown.
    * @throws {Error} with a sentence for the user, also where the file holds no Gaussians.
    */
   function gaussians(bytes) {
@@ -276,7 +285,10 @@
       throw new Error(`A file of method '${file.method}' holds a picture without Gaussians: there are none to draw.`);
     }
     const layout = LAYOUTS.get(file.method);
-    if (!layout) throw new Error(`Files of method '${file.method}' cannot be drawn here; the page knows ${[...LAYOUTS.keys()].join(", ")}.`);
+    if (!layout) {
+      const known = [...LAYOUTS.keys()].join(", ");
+      throw new Error(`Files of method '${file.method}' cannot be drawn here; the page knows ${known}.`);
+    }
     const notes = [];
     const layers = layout(file, notes);
     const count = layers.reduce((total, { count: n }) => total + n, 0);
