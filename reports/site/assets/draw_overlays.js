@@ -68,8 +68,8 @@
   }
 
   /**
-   * Draws outlines at `sigma` standard deviations in the hues of the Gaussians, over a thin dark rim that keeps them visible on
-   * bright ground. Of more than `limit` in view an even choice is drawn, which stays while the view moves little.
+   * Draws outlines at `sigma` standard deviations in the hues of the Gaussians, over a thin dark rim for bright
+   * ground. Of more than `limit` in view an even choice is drawn, which stays while the view moves little.
    *
    * @param {CanvasRenderingContext2D} context
    * @param {{sigma: number, limit: number}} options sigma 1, 2 or 3
