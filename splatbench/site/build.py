@@ -19,7 +19,6 @@ from splatbench.site.rows import site_rows
 
 #: Each makes some pages, and the data that they read.
 PARTS: tuple[Callable[[Site], Iterable[Page | Data]], ...] = (
-    overview.pages,
     board.pages,
     rates.pages,
     times.pages,
@@ -28,6 +27,7 @@ PARTS: tuple[Callable[[Site], Iterable[Page | Data]], ...] = (
     datasets.pages,
     images.pages,
     about.pages,
+    overview.pages,
 )
 
 #: In every site's folder: what was written there, so that the next build can remove what it does not write again.

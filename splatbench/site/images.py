@@ -10,7 +10,7 @@ from splatbench.record import Record
 from splatbench.report.aggregate import START_SNAPSHOT, metric_names, snapshot_label
 from splatbench.report.labels import COLUMN_TITLES, MISSING, budget_label, heading, meaning, number
 from splatbench.site import compare
-from splatbench.site.page import Data, Page, Site, script
+from splatbench.site.page import Data, Page, Site, Thumbnail, script
 from splatbench.site.pictures import ImagePictures, Result, make_pictures, new_files
 from splatbench.site.rows import SiteRow
 
@@ -61,6 +61,8 @@ def pages(site: Site) -> Iterator[Page | Data]:
             yield from new_files(pictures.files, written)
             neighbours = (names[index - 1] if index else None, names[index + 1] if index + 1 < len(names) else None)
             yield from _image_page(site, dataset, image, mine, pictures, neighbours)
+            if pictures.thumbnail is not None:
+                site.thumbnails.append(Thumbnail(image, address, pictures.thumbnail))
             entries.setdefault(dataset, []).append(ImageEntry(image, address, pictures.thumbnail, len(mine)))
     yield Page("images.html", "images.html.j2", "Images", "images", {"entries": entries}, (), STYLES)
 

@@ -75,6 +75,15 @@ def script(name: str, value: Any) -> bytes:
     return f"splatbench.data({json.dumps(name)},{text});\n".encode()
 
 
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture of an image page; addresses below the site's folder."""
+
+    name: str
+    page: str
+    picture: str
+
+
 @dataclass
 class Site:
     """Everything that pages are made of; computed once.
@@ -85,6 +94,7 @@ class Site:
         results: where encoded files are looked for, beside the published store; None: only there.
         store: folder of published files, named by their hash.
         problems: pictures that could not be made, and why; parts add to it.
+        thumbnails: of the image pages with pictures; filled while these are made.
     """
 
     records: list[Record]
@@ -92,6 +102,7 @@ class Site:
     results: Path | None = None
     store: Path | None = None
     problems: list[str] = field(default_factory=list)
+    thumbnails: list[Thumbnail] = field(default_factory=list)
 
     @cached_property
     def metrics(self) -> list[str]:
