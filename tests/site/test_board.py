@@ -169,7 +169,7 @@ def test_filters_sorting_and_address(hostile, watched):
     page = watched.page
     page.goto((folder / "leaderboard.html").as_uri())
     evil = "<img src=x onerror=alert(1)>"
-    assert labels(page) == [evil, "plain", "jpeg", "few"]  # the unranked ones by their means
+    assert labels(page) == [evil, "plain", "few", "jpeg"]  # ranked rows, others, controls
     assert page.locator("#board tbody img").count() == 0
     assert page.locator("#board td.col-psnr .best").all_inner_texts() == ["32.16"]
 
@@ -178,6 +178,11 @@ def test_filters_sorting_and_address(hostile, watched):
     assert labels(page)[0] == "plain"
     assert page.locator("th[aria-sort]").get_attribute("aria-sort") == "descending"
     assert "sort=encode_seconds" in page.url and "order=descending" in page.url
+
+    page.get_by_label("Target (board)").select_option("")
+    page.get_by_role("button", name="Rank").click()
+    assert labels(page) == [evil, "plain", "few", "other", "jpeg"]  # one board after the other
+    page.get_by_label("Target (board)").select_option("N = 1\u202f000")
 
     page.get_by_label("Encode time at most").fill("10")
     page.get_by_label("with controls").uncheck()
@@ -226,8 +231,8 @@ def test_two_rows_are_compared_image_by_image(hostile, watched):
     page.locator("#pair-plot summary").click()
     page.locator("#pair-plot tbody tr").first.wait_for()
     assert page.locator("#pair-plot tbody tr").count() == 12
-    boxes.nth(3).check()  # a third one replaces the first
-    assert [box.is_checked() for box in boxes.all()] == [True, False, False, True]
+    boxes.nth(2).check()  # a third one replaces the first
+    assert [box.is_checked() for box in boxes.all()] == [True, False, True, False]
     page.get_by_text("they are computed for ranked rows").wait_for()
     assert watched.problems == []
 

@@ -138,7 +138,7 @@ def test_plots_legend_table_and_anchor(folder, watched):
     page.locator("#rate svg[role=img]").wait_for()
     shown = page.locator("#rate .legend button")
     assert shown.all_inner_texts() == ["JPEG", "<b>fit</b>, ours", "few, as published", "counted, ours"]
-    dots = page.locator("#rate [aria-label=dot] > *")
+    dots = page.locator("#rate [data-mark=dot] > *")
     before = dots.count()
     assert before == 19
     shown.nth(1).click()

@@ -95,13 +95,15 @@
     });
   };
 
-  /** Sorted by state.sort and state.order; rows without the value last, equal ones by the mean that ranks are by. */
+  /** Sorted by state.sort and state.order; rows without the value last, equal ones by the mean that ranks are by. Ranks
+   * of different boards say nothing about each other: sorted by rank, the boards follow one another, controls last. */
   board.sorted = function (rows, state) {
     const data = board.table();
     const direction = state.order === "descending" ? -1 : 1;
     const better = data.columns.find((column) => column.key === data.rankBy).better === "lower" ? 1 : -1;
     const lines = rows.map((row, index) => ({
       row, index,
+      board: state.sort === "rank" ? data.boards.indexOf(row.board) + (row.column === "control" ? data.boards.length : 0) : 0,
       value: board.value(row, state.sort, state.means),
       second: board.mean(row, data.rankBy, row.shared ? "shared" : "own"),
     }));
@@ -110,7 +112,7 @@
       if (last(a) || last(b)) return last(a) - last(b);
       return sign * (typeof a === "number" && typeof b === "number" ? a - b : collator.compare(String(a), String(b)));
     };
-    lines.sort((a, b) => compare(a.value, b.value, direction) || compare(a.second, b.second, better) || a.index - b.index);
+    lines.sort((a, b) => a.board - b.board || compare(a.value, b.value, direction) || compare(a.second, b.second, better) || a.index - b.index);
     return lines.map((line) => line.row);
   };
 

@@ -84,7 +84,7 @@
       fact("Mean difference, " + (pair.wins + pair.ties + pair.losses) + " shared images", signed(pair.difference) + " dB"),
       fact("95 % interval (BCa bootstrap)", interval),
       fact("First better / tie / second better", pair.wins + " / " + pair.ties + " / " + pair.losses),
-      fact("p value (Wilcoxon signed-rank, two-sided)", sb.significant(pair.p)),
+      fact("p value (Wilcoxon signed-rank, two-sided)", pair.p < 0.0001 ? "below 0.0001" : sb.significant(pair.p)),
     );
   }
 

@@ -50,6 +50,16 @@
   /** A tick's text without an exponent: 0.05, 28 000. */
   plots.tick = (value) => (Math.abs(value) >= 1000 ? sb.number(value, 0) : String(Number(value.toPrecision(6))));
 
+  /** A horizontal axis; a narrow logarithmic one has texts at 1 and 3 times powers of ten alone. */
+  plots.xAxis = function (label, log, width) {
+    const leading = (value) => Math.round(value / 10 ** Math.floor(Math.log10(value) + 1e-9));
+    const sparse = log && width < 500;
+    return {
+      type: log ? "log" : "linear", label, labelAnchor: "center", grid: true, ticks: width < 500 ? 4 : 8,
+      tickFormat: (value) => (sparse && ![1, 3].includes(leading(value)) ? "" : plots.tick(value)),
+    };
+  };
+
   /** A tooltip for the nearest of the points: `title` says what it shows. */
   plots.tip = (points, channels) => Plot.tip(points, Plot.pointer({ ...channels, maxRadius: 40 }));
 
@@ -83,12 +93,12 @@
     function draw() {
       if (spec === null || width === 0) return;
       const plot = spec.draw(width);
-      if (plot) plot.setAttribute("role", "img");
+      if (plot) asPicture(plot);
       canvas.replaceChildren(plot || el("p", { class: "muted" }, spec.empty || "There is nothing to draw."));
     }
 
     new ResizeObserver(([entry]) => {
-      const now = Math.max(320, Math.floor(entry.contentRect.width));
+      const now = Math.max(240, Math.floor(entry.contentRect.width));
       if (now !== width) { width = now; draw(); }
     }).observe(canvas);
 
@@ -111,6 +121,15 @@
       },
     };
   };
+
+  /** To a screen reader the drawing is one picture with one name; the names of its groups ("dot") would say nothing. */
+  function asPicture(plot) {
+    plot.setAttribute("role", "img");
+    for (const group of plot.querySelectorAll("g[aria-label]")) {
+      group.dataset.mark = group.getAttribute("aria-label");
+      group.removeAttribute("aria-label");
+    }
+  }
 
   function legendItem(series, spec) {
     const shown = !spec.hidden || !spec.hidden.has(series.key);

@@ -120,7 +120,7 @@
     const lines = series.map((s) => s.points.filter((p) => p[x] && !outside(p)).sort((a, b) => a[x] - b[x])).filter((line) => line.length > 1);
     const title = (p) => p.label + "\n" + p.budget + (p.n ? "\nN = " + sb.number(p.n, 0) : "") + "\n" + sb.number(p.bpp, 3) + " bit/pixel\n" + metric.heading + " " + sb.number(p.value, metric.digits);
     return Plot.plot(plots.options(metric.heading + " against " + xLabel + ", " + series.length + " series; numbers in the table below", width, {
-      x: { type: state.log ? "log" : "linear", label: xLabel, labelAnchor: "center", grid: true, ticks: width < 500 ? 4 : 8, tickFormat: (v) => plots.tick(v) },
+      x: plots.xAxis(xLabel, state.log, width),
       y: { label: metric.heading, grid: true, nice: true, reverse: metric.better === "lower" },
       marks: [
         ...lines.map((line) => Plot.line(line, { x, y: "value", stroke: line[0].look.colour, strokeWidth: 1.5, strokeDasharray: line[0].look.dash })),

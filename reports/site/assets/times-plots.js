@@ -32,7 +32,7 @@
       caption: "One point per row: mean encode time and mean PSNR over its images. Upright: 95 % interval of the mean PSNR. Level: fastest to slowest image. The grey line joins the Pareto front: rows that no other one beats in both.",
       empty: "No row has an encode time.",
       draw: (width) => (points.length ? Plot.plot(plots.options("PSNR against encode time, " + points.length + " rows; numbers in the table below", width, {
-        x: { type: "log", label: "Encode time [s]", labelAnchor: "center", grid: true, ticks: width < 500 ? 4 : 8, tickFormat: plots.tick },
+        x: plots.xAxis("Encode time [s]", true, width),
         y: { label: "PSNR [dB] ↑", grid: true, nice: true },
         marks: [
           Plot.line(front, { x: "seconds", y: "psnr", curve: "step-after", stroke: "currentColor", strokeOpacity: 0.4, strokeWidth: 1.2 }),
@@ -62,7 +62,7 @@
       caption: "PSNR of the training picture as the fitting loop reports it (from its mean squared error where it reports that), mean over the images of a row; an image that has finished keeps its last value. It falls where a method adds Gaussians or begins to quantise.",
       empty: "None of these rows recorded how its fit went.",
       draw: (width) => (lines.length ? Plot.plot(plots.options("Training PSNR against " + label + ", " + lines.length + " rows; numbers in the table below", width, {
-        x: { type: log ? "log" : "linear", label, labelAnchor: "center", grid: true, ticks: width < 500 ? 4 : 8, tickFormat: plots.tick },
+        x: plots.xAxis(label, log, width),
         y: { label: "Training PSNR [dB]", grid: true, nice: true },
         marks: [
           ...lines.map((line) => Plot.line(line, { x: "x", y: "y", stroke: line[0].look.colour, strokeDasharray: line[0].look.dash, strokeWidth: 1.6 })),
