@@ -145,7 +145,17 @@ def obstacles(paper: ReferenceRow, row: Row) -> list[str]:
             found.append(f"{name} {row.record.config[name]} here, {value} in the paper")
     if row.record.budget.get("warm"):
         found.append("begins from the Gaussians of another method here")
+    if _single_errors(row):
+        found.append("single errors of the released code here, not all of its behaviour")
     return found
+
+
+def _single_errors(row: Row) -> bool:
+    """Whether a row as published is the corrected method with errors switched on one by one, to see what each does."""
+    config = row.record.config
+    return row.record.column == "published" and (
+        config.get("preset") == "corrected" or config.get("kernels") == "exact"
+    )
 
 
 def _fits_nothing(row: Row) -> bool:

@@ -233,7 +233,8 @@ def _checks(manifest: Manifest) -> str:
     hashed = sum(bool(entry.sha256 or entry.pixel_sha256) for entry in entries)
     if hashed == len(entries):
         return "a hash of every picture"
-    rest = "the archive's hash when downloaded, else the size" if manifest.archives else "the size alone"
+    whole = any(archive.take == "whole" for archive in manifest.archives)
+    rest = "the archive's hash when downloaded, else the size" if whole else "the size alone"
     return f"a hash of {hashed} pictures, the others by {rest}" if hashed else rest
 
 

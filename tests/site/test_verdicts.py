@@ -1,0 +1,252 @@
+"""Cells of papers' tables beside rows of several experiments."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+
+import pytest
+
+from splatbench.experiment import ExperimentError
+from splatbench.record import Provenance, Record
+from splatbench.report.reference import Reference
+from splatbench.site import verdicts
+from splatbench.site.build import gather, make_environment, render
+from splatbench.site.cells import KINDS, Papers, compare_papers
+from splatbench.site.experiments import paper_experiments, read_experiments
+from splatbench.site.needs import duration, needs
+from splatbench.site.page import Data, Page, Site
+from splatbench.site.rows import site_rows
+from tests.site.conftest import PUBLISHED
+
+IMAGES = ("kodim01", "kodim02", "kodim03")
+ROW = {"family": "GaussianImage", "n": 100, "iterations": 800, "metrics": {"psnr": 30.0}, "confidence": "printed"}
+TABLE = {"table": "Table 1", "dataset": "kodak", "images": 3, "decimals": {"psnr": 2}, "rows": [ROW]}
+
+
+def paper(*rows: dict, **table) -> Reference:
+    source = {"citation": "A. Author", "url": "https://example.org"}
+    return Reference.model_validate(
+        {"name": "demo_paper", "title": "Demo", "source": source, "tables": [TABLE | table | {"rows": rows or [ROW]}]}
+    )
+
+
+def run(psnr: float = 30.0, images=IMAGES, steps: int = 800, **changes) -> list[Record]:
+    budget = {"gaussians": 100, "iterations": steps}
+    values = {
+        "experiment": "one",
+        "dataset": "kodak",
+        "entry": "cholesky",
+        "method": "gaussianimage",
+        "family": "GaussianImage (Cholesky)",
+        "column": "published",
+        "config_hash": "abc",
+        "budget": budget,
+        "budget_slug": f"n100-i{steps}",
+        "n_target": 100,
+        "n_actual": 100,
+        "iterations": steps,
+        "metrics": {"psnr": psnr},
+        "encode_seconds": 2.0,
+        "provenance": Provenance(time="2026-01-01T00:00:00+00:00", device="cpu"),
+    }
+    return [Record(**values | {"image": image} | changes) for image in images]
+
+
+@functools.cache
+def published() -> Site:
+    """The published records as a site; read once for all tests of its pages."""
+    records = gather([PUBLISHED])
+    return Site(records, site_rows(records))
+
+
+def compared(records: list[Record], reference: Reference | None = None) -> Papers:
+    return compare_papers(site_rows(records), [reference or paper()])
+
+
+def only(records: list[Record], reference: Reference | None = None):
+    (cell,) = compared(records, reference).cells
+    return cell
+
+
+def test_an_exact_run_is_never_displaced_by_one_that_comes_nearer():
+    exact = run(29.5)
+    others = [
+        *run(30.0, steps=1000, experiment="longer"),
+        *run(30.0, images=IMAGES[:1], experiment="few", config_hash="b"),
+        *run(30.0, experiment="switch", config_hash="c", config={"preset": "corrected", "gradient": "published"}),
+    ]
+    for records in ([*exact, *others], [*others, *exact]):
+        cell = only(records)
+        assert (cell.kind, cell.counted.deviation) == ("worse", pytest.approx(-0.5))
+
+
+def test_a_corrected_run_with_the_paper_s_setting_comes_before_a_published_one_without():
+    cell = only([*run(31.0, steps=2000), *run(30.02, column="corrected", config_hash="b")])
+    assert (cell.counted.basis, cell.kind) == ("corrected", "reproduced")
+
+
+def test_a_run_that_lacks_the_metric_hides_none_that_has_it():
+    bare = run(experiment="bare", config_hash="b", metrics={"ms_ssim": 0.9})
+    assert only([*bare, *run(30.05)]).kind == "reproduced"
+
+
+def test_warm_starts_never_reproduce():
+    budget = {"gaussians": 100, "iterations": 800, "warm": True}
+    cell = only(run(30.0, budget=budget))
+    assert cell.kind == "not comparable" and "begins from the Gaussians of another method" in cell.reason
+
+
+def test_of_several_variants_the_first_by_name_counts_whatever_its_value():
+    rs = run(30.0, family="GaussianImage (RS)", entry="rs", config_hash="b")
+    cell = only([*rs, *run(28.0)])
+    assert [c.family for c in cell.comparisons] == ["GaussianImage (Cholesky)", "GaussianImage (RS)"]
+    assert cell.kind == "worse"
+    assert compared([*rs, *run(28.0)]).summary.cells == 1
+
+
+def test_partial_images_are_compared_on_what_both_have():
+    images = {name: {"psnr": value} for name, value in zip(IMAGES, (20.0, 30.0, 40.0), strict=True)}
+    reference = paper(ROW | {"images": images})
+    short = run(20.05, images=IMAGES[:1])
+    cell = only(short, reference)
+    assert (cell.kind, cell.counted.images, cell.counted.value) == ("reproduced", (IMAGES[0],), 20.0)
+    assert only(short).kind == "not comparable"
+    more = run(25.05, images=IMAGES[:2], experiment="more", config_hash="b")
+    assert only([*short, *more], reference).counted.images == IMAGES[:2]
+
+
+@pytest.mark.parametrize(
+    ("row", "dataset", "cause", "words"),
+    [
+        (ROW, "div8k", "data set", "div8k"),
+        (ROW | {"n": 999}, "kodak", "budget", "N = 999"),
+        (ROW | {"family": "Image-GS"}, "kodak", "method", "Image-GS was not measured on kodak"),
+        (ROW | {"family": "WIRE"}, "kodak", "no code", "WIRE is not a method of this project"),
+        (ROW | {"family": "WIRE"}, "div8k", "no code", "WIRE is not a method of this project"),
+        (ROW | {"family": "Instant-GI, branch dev"}, "kodak", "not repeated", "triangulation"),
+        (ROW | {"metrics": {"flip": 0.1}}, "kodak", "metric", "does not ask for flip"),
+    ],
+)
+def test_what_was_not_run_says_why(row, dataset, cause, words):
+    found = compared(run(), paper(row, dataset=dataset))
+    (cell,) = found.cells
+    assert (cell.kind, cell.cause) == ("not run", cause) and words in cell.reason
+    assert [len(need.cells) for need in needs(found)] == [1]
+
+
+def test_failures_are_grouped_with_their_reason():
+    found = compared(run(status="out_of_memory", reason="killed at 4 GiB", metrics={}))
+    (need,) = needs(found)
+    assert need.cause == "failure" and need.reasons == ("out_of_memory: killed at 4 GiB",) and not need.steps
+
+
+def test_what_it_takes_sums_the_papers_times():
+    reference = paper(ROW | {"seconds": 1200.0}, ROW | {"n": 200}, dataset="div8k")
+    (need,) = needs(compared(run(), reference))
+    assert (need.time, need.untimed, len(need.cells)) == ("1.00 hours", 1, 3)
+    assert need.steps[0].command == "splatbench data fetch div8k"
+    assert [duration(seconds) for seconds in (4.0, 90.0, 7200.0)] == ["4.00 seconds", "1.50 minutes", "2.00 hours"]
+
+
+def test_every_printed_value_of_the_published_tables_is_one_cell():
+    """Counted from the files themselves."""
+    from splatbench.report.reference import available_references, load_reference
+
+    references = [load_reference(name) for name in available_references()]
+    printed = sum(
+        len(row.metrics or table.metrics) + (row.seconds is not None)
+        for reference in references
+        for table in reference.tables
+        for row in table.rows
+    )
+    found = compare_papers(list(published().rows), references)
+    assert found.summary.cells == printed == sum(found.summary.kinds.values())
+    assert list(found.summary.kinds) == list(KINDS)
+    assert found.summary.comparable <= found.summary.cells - found.summary.kinds["not run"]
+    missing = [cell for cell in found.cells if cell.kind == "not run"]
+    assert sorted(map(id, missing)) == sorted(id(cell) for need in needs(found) for cell in need.cells)
+
+
+def test_verdicts_of_the_published_records():
+    """Known from the reports of single experiments: results/published/*.md."""
+    found = compare_papers(list(published().rows), [load("air_table1")])
+    by_place = {(cell.row, cell.metric): cell for cell in found.cells}
+    assert by_place[0, "psnr"].kind == "reproduced" and by_place[3, "psnr"].kind == "reproduced"
+    assert by_place[0, "seconds"].kind == "not comparable"
+    assert by_place[0, "psnr"].counted.deviation == pytest.approx(26.954 - 26.98, abs=1e-3)
+
+
+def load(name: str) -> Reference:
+    from splatbench.report.reference import load_reference
+
+    return load_reference(name)
+
+
+def made(source: Site | list[Record]) -> tuple[Site, dict[str, str], dict[str, bytes]]:
+    site = source if isinstance(source, Site) else Site(source, site_rows(source))
+    items = list(verdicts.pages(site))
+    environment = make_environment()
+    pages = {item.path: render(environment, site, item) for item in items if isinstance(item, Page)}
+    return site, pages, {item.path: item.content for item in items if isinstance(item, Data)}
+
+
+def test_pages_and_csv_hold_every_cell():
+    site, pages, data = made(published())
+    cells = verdicts.cells(site)
+    lines = list(csv.DictReader(io.StringIO(data["data/verdicts.csv"].decode())))
+    assert sum(line["counts"] == "yes" for line in lines) == len(cells) == verdicts.summary(site).cells
+    rows = {row.id for row in site.rows}
+    assert {line[f"row_{column}"] for line in lines for column in verdicts.COLUMNS} - {""} <= rows
+    for cell in cells:
+        assert f'id="{cell.anchor}"' in pages[cell.table]
+    first = next(line for line in lines if line["reference"] == "air_table1")
+    assert float(first["paper"]) == 26.98 and float(first["difference"]) == pytest.approx(
+        float(first["as_published"]) - 26.98
+    )
+
+
+def test_the_page_shows_the_printed_digits_our_value_and_its_row():
+    site, pages, _ = made(published())
+    page = pages["verdicts/air-table1.html"]
+    cell = verdicts.cells(site)[0]
+    row = next(row for row in site.rows if row.row is cell.counted.rows["published"])
+    assert "26.98†" in page and f"leaderboard.html#{row.id}" in page and "reproduced" in page
+    assert "Z. Zeng" in page and "not stated" in page
+
+
+def test_hostile_names_are_text():
+    bad = '<script>alert("1")</script>'
+    _, pages, _ = made(run(dataset="kodak", family=f"GaussianImage ({bad})", entry=bad, title=bad))
+    assert all("<script>alert" not in page for page in pages.values())
+
+
+def test_equal_records_give_equal_bytes():
+    records = run(30.0)
+    assert made(records)[1:] == made(list(records))[1:]
+
+
+def test_experiments_that_contradict_each_other(tmp_path):
+    def write(name: str, theirs: str) -> None:
+        table = f"{{reference: air_table1, families: {{mine: {theirs}}}}}"
+        start = "datasets: [kodak]\nentries: [{method: air}]\n"
+        (tmp_path / name).write_text(f"{start}report: {{tables: [{table}]}}\n")
+
+    write("a.yaml", "AIR")
+    write("b.yaml", "Image-GS")
+    with pytest.raises(ExperimentError, match=r"b\.yaml.*'mine' stands for 'Image-GS' here and for 'AIR'"):
+        read_experiments(sorted(tmp_path.glob("*.yaml")))
+    (tmp_path / "b.yaml").write_text("report: {tables: [{reference: air_table9}]}\n")
+    with pytest.raises(ExperimentError, match="unknown reference 'air_table9'"):
+        read_experiments([tmp_path / "b.yaml"])
+    (tmp_path / "b.yaml").write_text("entries: 3\nreport: {tables: [{reference: air_table1}]}\n")
+    with pytest.raises(ExperimentError, match=r"b\.yaml: datasets and entries"):
+        read_experiments([tmp_path / "b.yaml"])
+
+
+def test_experiments_are_known_by_data_set_and_method():
+    table = paper_experiments()["air_table1"]
+    assert "config/air_table1.yaml" in table.files("kodak", ["air"])
+    assert "config/kodak_gaussianimage.yaml" not in table.files("kodak", ["air"])
+    assert table.files("div8k") == []
