@@ -341,3 +341,40 @@ def test_missing_weights_are_named_where_the_method_chooses_its_count(paper: Ref
     air = {"family": "AIR", "method": "air", "config": {}, "budget": {"native": True}, "n_actual": None}
     found = find(compare(paper, summarise(ours(record, **air | missing))), family="AIR")
     assert (found.verdict.kind, found.verdict.reason) == ("not run", "not_run: weights ps_7.pt not found")
+
+
+def test_single_errors_are_not_the_released_code(record: Make, paper: Reference) -> None:
+    """Rows that switch on one known error are in the column "as published", too."""
+    config = {"quantise": False, "learning_rate": 0.001, "preset": "corrected", "gradient": "published"}
+    single = ours(record, 26.98, config=config, entry="single", config_hash="cccccccc")
+    comparison = find(compare(paper, summarise(single)))
+    assert comparison.verdict.kind == "not comparable" and "single errors" in comparison.verdict.reason
+    whole = ours(record, 26.80, images=1)
+    assert find(compare(paper, summarise([*single, *whole]))).ours("published") == pytest.approx(26.80)
+
+
+def test_where_the_paper_says_no_steps_the_longest_run_stands(record: Make) -> None:
+    row = {"family": "GaussianImage", "n": 28000, "metrics": {"psnr": 30.0}, "confidence": "printed"}
+    reference = Reference.model_validate(PAPER | {"tables": [PAPER["tables"][0] | {"rows": [row]}]})
+    records = [
+        *ours(record, 29.0, budget={"gaussians": 28000, "iterations": 800}),
+        *ours(record, 31.0, budget={"gaussians": 28000, "iterations": 5000}),
+    ]
+    for rows in (records, records[::-1]):
+        assert find(compare(reference, summarise(rows))).ours("published") == pytest.approx(31.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"dataset": "sample"}, "data set"),
+        ({"family": "LIG"}, "method"),
+        ({"budget": {"gaussians": 5}}, "budget"),
+        ({"metrics": {"ms_ssim": 0.9}}, "metric"),
+        ({"status": "failed", "reason": "broken", "metrics": {}}, "failure"),
+    ],
+)
+def test_what_was_not_run_has_a_cause(record: Make, paper: Reference, change: dict[str, object], cause: str) -> None:
+    found = compare(paper, summarise(ours(record, **change)))  # type: ignore[arg-type]
+    (comparison,) = [c for c in found if c.metric == "psnr" and c.paper.family == "GaussianImage"]
+    assert (comparison.verdict.kind, comparison.verdict.cause) == ("not run", cause)
