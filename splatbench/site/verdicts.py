@@ -13,7 +13,7 @@ from splatbench.report.reference import ReferenceRow
 from splatbench.report.verdict import Comparison, obstacles, outcome_text, setting, tolerances_text
 from splatbench.site.addresses import dataset_address
 from splatbench.site.cells import KINDS, Cell, Papers, PaperTable, Summary, papers
-from splatbench.site.needs import Need, needs
+from splatbench.site.needs import needs
 from splatbench.site.page import Data, Page, Site
 
 _STYLES = ("assets/verdicts.css",)
@@ -92,7 +92,6 @@ class Line:
 
 def pages(site: Site) -> Iterator[Page | Data]:
     found = papers(site)
-    missing = needs(found)
     yield Data("data/verdicts.csv", _csv(found).encode())
     yield Page(
         "verdicts.html",
@@ -101,7 +100,7 @@ def pages(site: Site) -> Iterator[Page | Data]:
         "verdicts",
         {
             "papers": found,
-            "needs": missing,
+            "needs": needs(found),
             "dataset_address": dataset_address,
             "kinds": KINDS,
             "kind_meanings": KIND_MEANINGS,
@@ -110,10 +109,10 @@ def pages(site: Site) -> Iterator[Page | Data]:
         styles=_STYLES,
     )
     for table in found.tables:
-        yield Page(table.page, "verdict.html.j2", table.title, "verdicts", _context(found, table, missing), (), _STYLES)
+        yield Page(table.page, "verdict.html.j2", table.title, "verdicts", _context(found, table), (), _STYLES)
 
 
-def _context(found: Papers, table: PaperTable, missing: list[Need]) -> dict[str, object]:
+def _context(found: Papers, table: PaperTable) -> dict[str, object]:
     lines = [
         _line(found, cell, comparison)
         for cell in table.cells
@@ -137,8 +136,7 @@ def _context(found: Papers, table: PaperTable, missing: list[Need]) -> dict[str,
         "grid": {(cell.row, cell.metric): _line(found, cell, cell.counted) for cell in table.cells},
         "metric_headings": {name: heading(_quantity(name)) for name in table.metrics},
         "metric_meanings": {name: meaning(_quantity(name)) for name in table.metrics},
-        "needs": [need for need in missing if table in need.tables],
-        "needs_cells": {need.title: sum(cell.table == table.page for cell in need.cells) for need in missing},
+        "needs": needs(Papers((table,), found.site_rows)),
         "files": table.files(),
         "tolerances": tolerances_text(cell.metric for cell in table.cells),
         "extra_text": _extra_text,
