@@ -7,11 +7,13 @@ that all ranked rows of that target have.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
+import numpy as np
 import pandas as pd
 
 from splatbench.budget import RATE_TOLERANCE
@@ -157,7 +159,7 @@ def _digits(name: str, decimals: Mapping[str, int]) -> int:
 def _row(group: list[Record], total: int) -> Row:
     first = group[0]
     done = [record for record in group if record.status == "ok"]
-    table = _values(done)
+    values = _values(done)
     reasons: dict[tuple[str, str], list[str]] = {}
     not_run: dict[str, list[str]] = {}
     for record in group:
@@ -166,8 +168,8 @@ def _row(group: list[Record], total: int) -> Row:
         for name, reason in record.metrics_not_run.items():
             if reason not in not_run.setdefault(name, []):
                 not_run[name].append(reason)
-    means = cast(dict[str, float], table.mean().dropna().to_dict())
-    spreads = cast(dict[str, float], table.std(ddof=1).dropna().to_dict())
+    means = {name: float(np.mean(list(found.values()))) for name, found in values.items() if found}
+    spreads = {name: float(np.std(list(found.values()), ddof=1)) for name, found in values.items() if len(found) > 1}
     planned = {fitted_iterations(record) for record in done}
     counted = {record.iterations for record in done}
     iterations = planned.pop() if len(planned) == 1 else None
@@ -179,7 +181,7 @@ def _row(group: list[Record], total: int) -> Row:
         images=tuple(record.image for record in done),
         means=means,
         spreads=spreads,
-        counts={str(name): int(n) for name, n in table.count().items() if n},
+        counts={name: len(found) for name, found in values.items() if found},
         statuses=dict(Counter(record.status for record in group if record.status != "ok")),
         reasons={key: tuple(names) for key, names in reasons.items()},
         not_run={name: tuple(texts) for name, texts in not_run.items()},
@@ -188,19 +190,20 @@ def _row(group: list[Record], total: int) -> Row:
         iterations=iterations,
         steps=counted.pop() if len(counted) == 1 and None not in counted else iterations,
         count_error=_count_error(done),
-        values={str(name): cast(dict[str, float], table[name].dropna().to_dict()) for name in table},
+        values=values,
     )
 
 
-def _values(done: list[Record]) -> pd.DataFrame:
-    """Image by image the metrics and quantities of one row."""
+def _values(done: list[Record]) -> dict[str, dict[str, float]]:
+    """Metric or quantity -> image -> value of one row; images without it are left out."""
     names = metric_names(done)
-    lines = [
-        {name: record.metrics.get(name) for name in names} | {name: getattr(record, name) for name in QUANTITIES}
-        for record in done
-    ]
-    index = [record.image for record in done]
-    return pd.DataFrame(lines, index=index, columns=[*names, *QUANTITIES], dtype="float64")
+    values: dict[str, dict[str, float]] = {name: {} for name in (*names, *QUANTITIES)}
+    for record in done:
+        found = [*((name, record.metrics.get(name)) for name in names)]
+        for name, value in found + [(name, getattr(record, name)) for name in QUANTITIES]:
+            if value is not None and not math.isnan(value):
+                values[name][record.image] = float(value)
+    return values
 
 
 def _target(record: Record) -> str:

@@ -1,4 +1,4 @@
-"""The settings of a method as its code states them: type, default, and the comments that say where defaults are from."""
+"""The settings of a method as its code states them: type, default, and the comments that say where they are from."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _comments_in(source: str) -> dict[str, str]:
     found = {}
     for node in body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            above = []
+            above: list[str] = []
             for line in range(node.lineno - 1, 0, -1):
                 if line not in alone:
                     break

@@ -44,6 +44,8 @@ def _of_method(name: str, settings: str, config_hash: str) -> tuple[str, ...]:
         config, today = configured(name, recorded)
     except MethodError as error:
         return (f"the method no longer takes these settings ({error})",)
+    except Exception as error:  # whatever a folder of somebody's method raises when it is imported
+        return (f"the method cannot be loaded ({type(error).__name__}: {error})",)
     if today == config_hash:
         return ()
     if added := sorted(set(config) - set(recorded)):

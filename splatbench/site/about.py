@@ -19,14 +19,17 @@ _COLUMNS = {
     "control": "Not a contender: codecs, down-sampling, Gaussians at random, the picture itself. Never ranked.",
 }
 _TRACKS = {
-    "gaussians": "The budget is a number of Gaussians, or a compression ratio, which by SmartSplat's definition is one.",
+    "gaussians": "The budget is a number of Gaussians, or a compression ratio, which SmartSplat defines by one.",
     "bytes": "The budget is the length of the file. Never mixed with equal Gaussians.",
     "controls": "Whatever a control is asked for: a quality, a number of Gaussians, nothing.",
 }
 
 #: File below the site's folder, what it is.
 DOWNLOADS = (
-    ("data/records.parquet", "every record with its settings and provenance, one row each; convergence curves left out"),
+    (
+        "data/records.parquet",
+        "every record with its settings and provenance, one row each; convergence curves left out",
+    ),
     ("data/leaderboard.csv", "every row of the leaderboard, unrounded"),
     ("data/verdicts.csv", "every cell of the papers' tables beside ours"),
 )

@@ -12,7 +12,7 @@ from splatbench.analysis.bd import BD, FEWEST_POINTS, Curve, Interpolation, Mean
 from splatbench.site.ranking import RANK_BY
 from splatbench.site.series import Series
 
-INTERPOLATION: Interpolation = "akima"
+INTERPOLATION: Interpolation = "pchip"
 MIN_OVERLAP = 0.5
 
 #: Of so many curves all pairs are computed; where there are more, anchors are controls alone, as far as that goes.

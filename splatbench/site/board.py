@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from splatbench.analysis.intervals import mean_interval
 from splatbench.metrics import REGISTRY
 from splatbench.report.labels import COLUMN_TITLES, DECIMALS, QUANTITIES, heading, meaning
 from splatbench.site.compact import compact
+from splatbench.site.intervals import mean_intervals, row_intervals
 from splatbench.site.page import Data, Page, Site, script
 from splatbench.site.pairs import pairs
 from splatbench.site.ranking import RANK_BY, Board, boards
@@ -124,11 +121,12 @@ def _number(name: str) -> Column:
 def board_data(site: Site, found: Sequence[Board], names: Sequence[str]) -> dict[str, Any]:
     """What `assets/board-data.js` reads: boards, columns and rows; numbers of a row in the order of `numbers`."""
     told_apart = variants(site.rows)
-    intervals = _intervals([row.row.values.get(RANK_BY, {}) for row in site.rows])
+    known = row_intervals(site)
+    intervals = [known.get(row.id) for row in site.rows]
     place = {row.id: index for index, board in enumerate(found) for row in board.rows}
     shared = [dict.fromkeys(board.images) for board in found]
     subsets = [_subset(row, shared[place[row.id]]) for row in site.rows]
-    shared_intervals = _intervals([values or {} for values in subsets])
+    shared_intervals = mean_intervals([list((values or {}).values()) for values in subsets])
     return {
         "rankBy": RANK_BY,
         "numbers": names,
@@ -222,21 +220,6 @@ def _means(row: SiteRow, images: dict[str, float], names: Sequence[str]) -> list
         whole = all(image in values for image in images)
         means.append(compact(sum(values[image] for image in images) / len(images)) if whole else None)
     return means
-
-
-def _intervals(values: Sequence[dict[str, float]]) -> list[tuple[float, float] | None]:
-    """95 % intervals of the means, rows of equal length at once."""
-    found: list[tuple[float, float] | None] = [None] * len(values)
-    lengths: dict[int, list[int]] = {}
-    for index, row in enumerate(values):
-        lengths.setdefault(len(row), []).append(index)
-    for length, members in lengths.items():
-        if length:
-            lows, highs = mean_interval(np.array([list(values[i].values()) for i in members]))
-            for index, low, high in zip(members, lows.tolist(), highs.tolist(), strict=True):
-                if math.isfinite(low):
-                    found[index] = (round(low, 4), round(high, 4))
-    return found
 
 
 def _csv(site: Site, found: Sequence[Board], names: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ seeds are one row, too: its values are means over the seeds, image by image.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -80,13 +81,15 @@ def site_rows(records: Iterable[Record], rank_by: str = "psnr") -> list[SiteRow]
     """
     records = list(records)
     context = _targets(records)
+    names = _names_of_choosers(records)
     totals: dict[str, set[str]] = {}
     groups: dict[Identity, list[Record]] = {}
     for record in records:
         totals.setdefault(record.dataset, set()).add(record.image)
         groups.setdefault(_identity(record, context), []).append(record)
     return [
-        _site_row(identity, group, len(totals[identity[0]]), context, rank_by) for identity, group in groups.items()
+        _site_row(identity, group, len(totals[identity[0]]), context, names, rank_by)
+        for identity, group in groups.items()
     ]
 
 
@@ -116,7 +119,12 @@ def _identity(record: Record, context: dict[tuple[str, str], Record]) -> Identit
 
 
 def _site_row(
-    identity: Identity, group: list[Record], total: int, context: dict[tuple[str, str], Record], rank_by: str
+    identity: Identity,
+    group: list[Record],
+    total: int,
+    context: dict[tuple[str, str], Record],
+    names: dict[_Chooser, str],
+    rank_by: str,
 ) -> SiteRow:
     from splatbench.site.links import row_id
 
@@ -130,7 +138,7 @@ def _site_row(
         row=row,
         records=tuple(records),
         experiments=tuple(dict.fromkeys(record.experiment for record in group)),
-        target=_target(row.record, context),
+        target=_target(row.record, context, names),
         stale=staleness(records[0]),
         spread=_repeats(by_seed) if len(seeds) > 1 else {},
         unranked=why_unranked(row, rank_by),
@@ -174,7 +182,15 @@ def _pooled(by_seed: dict[int, list[Record]]) -> list[Record]:
 def _mean_record(records: list[Record]) -> Record:
     names = set.intersection(*({n for n, v in r.metrics.items() if v is not None} for r in records))
     metrics = {name: sum(r.metrics[name] or 0.0 for r in records) / len(records) for name in sorted(names)}
-    numbers = ("bpp", "nominal_bpp", "encode_seconds", "to_bytes_seconds", "decode_seconds", "peak_memory_mib")
+    numbers = (
+        "bpp",
+        "nominal_bpp",
+        "encode_seconds",
+        "to_bytes_seconds",
+        "decode_seconds",
+        "peak_memory_mib",
+        "energy_joules",
+    )
     means: dict[str, object] = {"metrics": metrics}
     for name in numbers:
         values = [getattr(r, name) for r in records]
@@ -198,15 +214,44 @@ def _repeats(by_seed: dict[int, list[Record]]) -> dict[str, Repeats]:
     }
 
 
-def _target(record: Record, context: dict[tuple[str, str], Record]) -> str:
+#: An entry that chooses its counts, on a data set: what entries that are matched to it share.
+_Chooser = tuple[str, str, str, str]
+
+
+def _chooser(record: Record, dataset: str) -> _Chooser:
+    return (dataset, record.method, record.config_hash or record.entry, str(record.budget.get("psnr") or ""))
+
+
+def _names_of_choosers(records: Sequence[Record]) -> dict[_Chooser, str]:
+    """By the family that it has first; where several settings of one family choose their counts, by the entry, too:
+    these differ."""
+    first: dict[_Chooser, Record] = {}
+    for record in records:
+        if _chooses(record):
+            first.setdefault(_chooser(record, record.dataset), record)
+    families = Counter((record.dataset, _name(record)) for record in first.values())
+    names = {}
+    for chooser, record in first.items():
+        psnr = record.budget.get("psnr")
+        own = record.entry if psnr is None else f"{record.entry}, {psnr:g} dB"
+        alone = families[record.dataset, _name(record)] == 1
+        names[chooser] = _name(record) if alone else f"{_name(record)}, {own}"
+    return names
+
+
+def _chooses(record: Record) -> bool:
+    return target_label(record.budget) == "native" or record.budget.get("psnr") is not None
+
+
+def _target(record: Record, context: dict[tuple[str, str], Record], names: dict[_Chooser, str]) -> str:
     """As text. An entry that chooses its counts and those that are matched to it share one."""
     matched = record.budget.get("matched_to")
-    if matched:
-        other = context.get((record.experiment, str(matched)))
-        return target_label({"matched_to": str(matched) if other is None else _name(other)})
-    if target_label(record.budget) == "native" or record.budget.get("psnr") is not None:
-        return target_label({"matched_to": _name(record)})
-    return target_label(record.budget)
+    if not matched and not _chooses(record):
+        return target_label(record.budget)
+    other = context.get((record.experiment, str(matched))) if matched else record
+    if other is None:
+        return target_label({"matched_to": str(matched)})
+    return target_label({"matched_to": names.get(_chooser(other, record.dataset), _name(other))})
 
 
 def _name(record: Record) -> str:

@@ -57,7 +57,7 @@ class Watched:
         page.on("request", lambda request: self.requests.append(request.url))
 
 
-@pytest.fixture()
+@pytest.fixture
 def watched(browser) -> Iterator[Watched]:
     """A fresh page of 1440 x 900 that collects console messages, exceptions and requests."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
@@ -66,7 +66,7 @@ def watched(browser) -> Iterator[Watched]:
     context.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def browser_page(watched):
     """Just the page, for tests that look at their own errors."""
     return watched.page

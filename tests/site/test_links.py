@@ -9,7 +9,19 @@ from hypothesis import strategies as st
 
 from splatbench.site.links import row_id, slug, unique_slugs
 
-HOSTILE = ["<script>alert(1)</script>", "../../etc/passwd", "a b", "A-b", "a  b", "ü", "日本", "", "x" * 300, "con.", "%2e%2e"]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "../../etc/passwd",
+    "a b",
+    "A-b",
+    "a  b",
+    "ü",
+    "日本",
+    "",
+    "x" * 300,
+    "con.",
+    "%2e%2e",
+]
 
 
 @given(st.lists(st.text(), unique=True))

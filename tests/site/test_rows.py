@@ -121,7 +121,28 @@ def test_images_are_counted_over_the_whole_data_set():
 
 
 def test_unranked_rows_say_why():
-    rows = site_rows([record(), record(column="control"), record(snapshot="100"), record("a", status="failed", reason="x")])
+    rows = site_rows(
+        [record(), record(column="control"), record(snapshot="100"), record("a", status="failed", reason="x")]
+    )
     assert [row.unranked is None for row in rows][:1] == [True]
     assert rows[1].unranked == "control"
     assert "snapshot" in (rows[2].unranked or "")
+
+
+def test_settings_of_one_family_that_choose_other_counts_are_other_boards():
+    native = {"method": "air", "family": "AIR", "budget": {"native": True}, "budget_slug": "native"}
+    rows = site_rows(
+        [
+            record(entry="strict", config_hash="h1", **native),
+            record(entry="loose", config_hash="h2", **native),
+            record(entry="loose", config_hash="h2", experiment="two", **native),
+            record(budget={"matched_to": "loose"}, budget_slug="match-loose"),
+        ]
+    )
+    assert [row.target for row in rows] == ["counts of AIR, strict", "counts of AIR, loose", "counts of AIR, loose"]
+
+
+def test_counts_that_reach_a_quality_are_told_apart():
+    reach = {"method": "air", "family": "AIR", "entry": "air"}
+    rows = site_rows([record(budget={"psnr": p}, budget_slug=f"p{p}", **reach) for p in (32.0, 35.0)])
+    assert [row.target for row in rows] == ["counts of AIR, air, 32 dB", "counts of AIR, air, 35 dB"]
