@@ -9,12 +9,16 @@ from typing import Literal
 
 from splatbench.metrics import RATES, REGISTRY
 from splatbench.report.aggregate import Row, fitted_iterations, snapshot_label
+from splatbench.report.caveats import caveats
 from splatbench.report.labels import count, heading, target_label
 from splatbench.report.reference import OUTCOMES, Reference, ReferenceRow, ReferenceTable
 from splatbench.report.settings import TableSettings
 
 #: "only here": the paper prints a word ("Fail", "OOM") where we have a number.
 VerdictKind = Literal["reproduced", "better", "worse", "only here", "not comparable", "not run"]
+
+#: Kinds that say how two numbers relate; the others have no number, or none of the same setting.
+JUDGED: tuple[VerdictKind, ...] = ("reproduced", "better", "worse")
 
 #: Why a cell of a paper has no number of ours: no record of its data set, of its method there, of its budget, a metric
 #: that was not measured, or a run that gave nothing.
@@ -65,6 +69,7 @@ class Comparison:
         basis: the column that deviation and verdict are of.
         deviation: ours minus the paper's, in the metric's unit.
         images: where the paper gives values image by image: those that our row has, too. Both means are over these.
+        caveats: of a verdict on two numbers (`JUDGED`): what the paper leaves open, or does otherwise.
     """
 
     reference: Reference
@@ -78,6 +83,7 @@ class Comparison:
     deviation: float | None
     verdict: Verdict
     images: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
 
     def ours(self, column: str) -> float | None:
         """Our mean of the metric in one of our columns; None where it lacks one of the images compared."""
@@ -86,7 +92,12 @@ class Comparison:
     @property
     def confirmed(self) -> bool:
         """Whether the transcription of the paper's value is beyond doubt."""
-        return self.paper.confidence in ("printed", "logs", "second_hand") and self.metric not in self.paper.unconfirmed
+        return self.paper.is_confirmed(self.metric)
+
+    @property
+    def why(self) -> str:
+        """The verdict's reason and its caveats, as text."""
+        return "; ".join(filter(None, [self.verdict.reason, *self.caveats]))
 
 
 def _our_column(metric: str) -> str:
@@ -145,12 +156,12 @@ def obstacles(paper: ReferenceRow, row: Row) -> list[str]:
             found.append(f"{name} {row.record.config[name]} here, {value} in the paper")
     if row.record.budget.get("warm"):
         found.append("begins from the Gaussians of another method here")
-    if _single_errors(row):
+    if single_errors(row):
         found.append("single errors of the released code here, not all of its behaviour")
     return found
 
 
-def _single_errors(row: Row) -> bool:
+def single_errors(row: Row) -> bool:
     """Whether a row as published is the corrected method with errors switched on one by one, to see what each does."""
     config = row.record.config
     return row.record.column == "published" and (
@@ -306,7 +317,10 @@ def _compare_value(
         else:
             deviation = ours - value
             verdict = judge(metric, value, ours, differences)
-    return Comparison(reference, table, paper, family, metric, value, rows, basis, deviation, verdict, images)
+    known: tuple[str, ...] = ()
+    if basis is not None and verdict.kind in JUDGED:
+        known = caveats(table, paper, rows[basis], metric, images)
+    return Comparison(reference, table, paper, family, metric, value, rows, basis, deviation, verdict, images, known)
 
 
 def outcome_text(paper: ReferenceRow) -> str:

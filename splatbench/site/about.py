@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from splatbench.metrics import REGISTRY
 from splatbench.report.content import TRACK_TITLES
@@ -48,8 +49,22 @@ def pages(site: Site) -> Iterator[Page | Data]:
             "columns": {COLUMN_TITLES[key]: text for key, text in _COLUMNS.items()},
             "tracks": {TRACK_TITLES[key]: text for key, text in _TRACKS.items()},
             "tolerances": tolerances_text(site.metrics),
-            "environments": environments(site.records),
+            "machines": machines(environments(site.records)),
             "downloads": DOWNLOADS,
             "stale": sorted({reason for row in site.rows for reason in row.stale}),
         },
     )
+
+
+def machines(environments: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Environments of the same hardware and packages as one: threads and commits, sum of results, highest load."""
+    found: dict[str, dict[str, Any]] = {}
+    for each in environments:
+        same = {key: each[key] for key in ("gpu", "driver", "cpu", "cores", "versions")}
+        machine = found.setdefault(repr(same), {**same, "results": 0, "load": 0.0, "threads": set(), "commits": {}})
+        machine["results"] += each["results"]
+        machine["load"] = max(machine["load"], each["load"])
+        machine["threads"].add(each["threads"])
+        commit = (each["commit"] or "no commit recorded", bool(each["dirty"]))
+        machine["commits"][commit] = machine["commits"].get(commit, 0) + each["results"]
+    return [{**machine, "threads": sorted(machine["threads"])} for machine in found.values()]

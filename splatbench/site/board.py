@@ -21,6 +21,9 @@ from splatbench.site.variants import variants
 #: Quantities that the leaderboard shows beside the metrics; the last one only where a record has it.
 _QUANTITIES = ("n_actual", "bpp", "nominal_bpp", "encode_seconds", "decode_seconds", "peak_memory_mib", "energy_joules")
 
+#: Boards with more ranked rows do not say of each pair who is better.
+MOST_COMPARED = 100
+
 TRACKS = {
     "gaussians": "Equal Gaussians",
     "bytes": "Equal bytes",
@@ -139,7 +142,7 @@ def board_data(site: Site, found: Sequence[Board], names: Sequence[str]) -> dict
         ],
         "boards": [
             {"dataset": b.dataset, "track": b.track, "target": b.target, "ranked": len(b.ranked),
-             "images": len(b.images), "reason": b.reason, "best": b.best}
+             "images": len(b.images), "reason": b.reason, "best": b.best, **_who_is_better(b)}
             for b in found
         ],
         "pages": {
@@ -155,6 +158,14 @@ def board_data(site: Site, found: Sequence[Board], names: Sequence[str]) -> dict
             for row, own, subset, both in zip(site.rows, intervals, subsets, shared_intervals, strict=True)
         ],
     }  # fmt: skip
+
+
+def _who_is_better(board: Board) -> dict[str, Any]:
+    """Ids of the ranked rows in order, and per row a digit for each of them: 1 where it is significantly better."""
+    if board.better is None or len(board.ranked) > MOST_COMPARED:
+        return {}
+    digits = ["".join("1" if better else "0" for better in row) for row in board.better.tolist()]
+    return {"order": [row.id for row in board.ranked], "better": digits}
 
 
 def _subset(row: SiteRow, images: dict[str, None]) -> dict[str, float] | None:
@@ -195,6 +206,7 @@ def _row(
         "unranked": board.excluded.get(row.id),
         "images": len(row.row.images),
         "total": row.row.total,
+        "busy": row.busy or None,
         "seeds": len(row.seeds),
         "spread": compact(_spread(row)),
         "devices": list(row.row.devices),

@@ -1,7 +1,7 @@
 """All records of all experiments as the rows of one site.
 
-The same measurement may stand in several experiments under different entry names; it is one row here. Repeats over
-seeds are one row, too: its values are means over the seeds, image by image.
+The same measurement may stand in several experiments under different entry names; it is one row here, with the numbers
+of one of them. Repeats over seeds are one row, too: its values are means over the seeds, image by image.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SiteRow:
         id: the same for the same measurement whatever else is on the site; letters, digits and dashes.
         row: means and per-image values; of the first seed where there is one, else over the seeds.
         records: everything behind it, failures included, in the order of images and seeds.
-        experiments: where it was measured.
+        experiments: where it was measured; its numbers are of the one that `record` is of.
         target: what rows that may be ranked against each other share, as text.
         stale: why the row may not be what today's code would give; empty: nothing is known against it.
         spread: over seeds, by metric; empty with a single seed.
@@ -65,6 +65,12 @@ class SiteRow:
         return self.row.label
 
     @property
+    def busy(self) -> bool:
+        """Whether a job of it began while more threads wanted to run than there were cores: times may be too long."""
+        made = (record.provenance for record in self.records if record.status == "ok")
+        return any(p.load_average is not None and 0 < p.cores < p.load_average for p in made)
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         return tuple(sorted({record.seed for record in self.records}))
 
@@ -77,7 +83,7 @@ class SiteRow:
 def site_rows(records: Iterable[Record], rank_by: str = "psnr") -> list[SiteRow]:
     """The rows of a site, in the order of their first record.
 
-    A measurement that several experiments repeat (same image, settings, budget and seed) counts once: the newest.
+    Of a measurement that several experiments repeat (same settings and budget), the most complete experiment counts.
     """
     records = list(records)
     context = _targets(records)
@@ -128,7 +134,7 @@ def _site_row(
 ) -> SiteRow:
     from splatbench.site.links import row_id
 
-    records = _newest(group)
+    records = _of_one_experiment(group)
     seeds = sorted({record.seed for record in records})
     by_seed = {seed: [record for record in records if record.seed == seed] for seed in seeds}
     pooled = _pooled(by_seed) if len(seeds) > 1 else records
@@ -145,24 +151,26 @@ def _site_row(
     )
 
 
-def _newest(group: list[Record]) -> list[Record]:
-    """One record per image and seed; a success is never replaced by a failure. Ordered by image and seed; all of them
-    under the first one's entry, whatever it is called elsewhere."""
-    chosen: dict[tuple[str, int], Record] = {}
+def _of_one_experiment(group: list[Record]) -> list[Record]:
+    """The records of the experiment that has most images and seeds of the row, then most values, then the newest: means
+    and times are of one run, never pieced together. Ordered by image and seed."""
+    by_experiment: dict[str, list[Record]] = {}
     for record in group:
+        by_experiment.setdefault(record.experiment, []).append(record)
+
+    def completeness(name: str) -> tuple[int, int, str, str]:
+        done = [record for record in by_experiment[name] if record.status == "ok"]
+        values = sum(value is not None for record in done for value in record.metrics.values())
+        newest = max(record.provenance.time for record in by_experiment[name])
+        return len({(record.image, record.seed) for record in done}), values, newest, name
+
+    chosen: dict[tuple[str, int], Record] = {}
+    for record in by_experiment[max(by_experiment, key=completeness)]:
         key = (record.image, record.seed)
-        if key not in chosen or _preference(record) > _preference(chosen[key]):
+        # Two entries of one experiment may be the same by their settings.
+        if key not in chosen or (chosen[key].status != "ok" and record.status == "ok"):
             chosen[key] = record
-    first = group[0]
-    shared = {"entry": first.entry, "budget": first.budget, "budget_slug": first.budget_slug, "family": first.family}
-    return [
-        record if record.experiment == first.experiment else record.model_copy(update=shared)
-        for _, record in sorted(chosen.items())
-    ]
-
-
-def _preference(record: Record) -> tuple[bool, str, str]:
-    return (record.status == "ok", record.provenance.time, record.experiment)
+    return [record for _, record in sorted(chosen.items())]
 
 
 def _pooled(by_seed: dict[int, list[Record]]) -> list[Record]:

@@ -50,8 +50,33 @@ def test_a_partial_row_neither_ranks_nor_shrinks_the_others():
     ranks = {row.family: found.ranks.get(row.id) for row in site.rows}
     assert (ranks["good"].low, ranks["good"].high, ranks["poor"].low, ranks["few"]) == (1, 1, 2, None)
     few = next(row for row in site.rows if row.family == "few")
-    assert found.excluded == {few.id: "ran on 4 of 12 images, others on 12"}
+    assert found.excluded == {few.id: "ran on 4 of 12 images, not on all 12 that rows of this board are compared on"}
     assert found.best == {"psnr": next(row.id for row in site.rows if row.family == "good")}
+
+
+def test_variants_of_one_method_on_more_images_do_not_keep_the_others_out():
+    some = IMAGES[:8]
+    site = make_site(
+        [*entry("a1", 1.0, method="air"), *entry("a2", 0.5, method="air"), *entry("b", 2.0, some, method="image_gs")]
+    )
+    (found,) = boards(site.rows, ["psnr"])
+    assert found.images == tuple(some)
+    assert {row.family for row in found.ranked} == {"a1", "a2", "b"}
+
+
+def test_single_errors_of_published_code_are_no_contenders():
+    site = make_site([*entry("exact", 1.0), *entry("one", 3.0, column="published", config={"preset": "corrected"}),
+                      *entry("all", 0.0, column="published", config={"preset": "published"})])  # fmt: skip
+    (found,) = boards(site.rows, ["psnr"])
+    assert {row.family for row in found.ranked} == {"exact", "all"}
+    assert "single errors" in next(iter(found.excluded.values()))
+
+
+def test_the_matrix_says_who_is_better():
+    site = make_site([*entry("good", 2.0), *entry("poor", 0.0)])
+    (found,) = boards(site.rows, ["psnr"])
+    good = [row.family for row in found.ranked].index("good")
+    assert found.better[good, 1 - good] and found.better.sum() == 1
 
 
 def test_without_significance_there_is_a_reason_and_no_best():
@@ -74,7 +99,8 @@ def test_kinds_of_budget_are_boards_of_their_own_and_controls_unranked():
 def test_rows_that_share_no_image():
     site = make_site([*entry("a", 2.0, IMAGES[:6]), *entry("b", 0.0, IMAGES[6:])])
     (found,) = boards(site.rows, ["psnr"])
-    assert found.reason == "the rows share no image"
+    assert found.reason == "only one row may be ranked"
+    assert len(found.excluded) == 1
     assert pairs([found])["boards"] == [None]
 
 

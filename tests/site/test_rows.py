@@ -31,18 +31,34 @@ def record(image: str = "a", psnr: float = 30.0, time: str = "2026-01-01T00:00:0
     return Record(**values | changes)
 
 
-def test_the_same_measurement_of_two_experiments_is_one_row_and_the_newest_counts():
+def test_the_same_measurement_of_two_experiments_is_one_row_of_the_more_complete_one():
     rows = site_rows(
         [
+            record("a", 31.0, experiment="two", entry="other", time="2026-02-01T00:00:00+00:00"),
             record("a", 30.0),
             record("b", 32.0),
-            record("a", 31.0, experiment="two", entry="other", time="2026-02-01T00:00:00+00:00"),
         ]
     )
     assert len(rows) == 1
-    assert rows[0].row.values["psnr"] == {"a": 31.0, "b": 32.0}
-    assert rows[0].experiments == ("one", "two")
+    assert rows[0].row.values["psnr"] == {"a": 30.0, "b": 32.0}
+    assert rows[0].experiments == ("two", "one")
     assert rows[0].record.entry == "rs"
+
+
+def test_runs_are_never_pieced_together():
+    """Neither metrics nor times of a row are of several runs."""
+    first = [record(image, 30.0, metrics={"psnr": 30.0, "lpips_alex": 0.5}, encode_seconds=8.0) for image in "abc"]
+    second = [record(image, 30.0, experiment="two", encode_seconds=16.0, time="2027-01-01") for image in "ab"]
+    (row,) = site_rows([*first, *second])
+    assert row.row.means["encode_seconds"] == 8.0
+    assert row.row.counts["lpips_alex"] == len(row.row.images) == 3
+
+
+def test_of_equally_many_images_the_run_with_more_metrics_counts_then_the_newest():
+    more = record(metrics={"psnr": 30.0, "ssim": 0.9})
+    newer = record(psnr=31.0, experiment="two", time="2027-01-01")
+    assert site_rows([more, newer])[0].row.means["psnr"] == 30.0
+    assert site_rows([record(), newer])[0].row.means["psnr"] == 31.0
 
 
 def test_a_success_is_not_replaced_by_a_newer_failure():
@@ -50,6 +66,14 @@ def test_a_success_is_not_replaced_by_a_newer_failure():
     (row,) = site_rows([record("a", 30.0), failure])
     assert row.row.means["psnr"] == 30.0
     assert not row.row.statuses
+
+
+@pytest.mark.parametrize(
+    ("load", "cores", "busy"), [(2.1, 2, True), (1.9, 2, False), (None, 2, False), (3.0, 0, False)]
+)
+def test_times_of_a_busy_machine_are_known(load, cores, busy):
+    (row,) = site_rows([record(provenance=Provenance(load_average=load, cores=cores))])
+    assert row.busy is busy
 
 
 @pytest.mark.parametrize(
@@ -80,7 +104,7 @@ def test_matched_rows_share_a_board_with_what_they_are_matched_to_whatever_its_e
     rows = site_rows([native, record(**matched), other, record("b", **elsewhere)])
     assert len(rows) == 2
     assert {row.board for row in rows} == {("kodak", "gaussians", "counts of AIR-small")}
-    assert sorted(len(row.row.images) for row in rows) == [1, 2]
+    assert [row.experiments for row in rows] == [("one", "two"), ("one", "two")]
 
 
 def test_matched_to_entries_of_the_same_name_but_other_settings_are_not_mixed():

@@ -4,6 +4,8 @@
 
   const board = (sb.board = sb.board || {});
 
+  const BUSY = "Some of its jobs began while more threads wanted to run than there were cores: its times may be too long.";
+
   /** What filters are when an address says nothing; data set and target are chosen from the data. */
   board.DEFAULTS = {
     dataset: "", track: "gaussians", target: "", device: "", family: "", column: "", q: "",
@@ -58,10 +60,19 @@
     if (!row.final) found.push({ kind: "", text: "snapshot", hint: "A state on the way; only final results are ranked." });
     if (row.images < row.total) found.push({ kind: "note", text: "partial", hint: row.images + " of " + row.total + " images" });
     for (const failure of row.failures || []) found.push({ kind: "bad", text: failure.split(":")[0], hint: failure });
+    if (row.busy) found.push({ kind: "note", text: "busy machine", hint: BUSY });
     if (row.stale) found.push({ kind: "stale", text: "stale", hint: row.stale.join("; ") });
     if (row.notRun) found.push({ kind: "note", text: "metric not run", hint: row.notRun.join("; ") });
     if (row.notes) found.push({ kind: "", text: "note", hint: row.notes.join("; ") });
     return found;
+  };
+
+  /** Whether row `a` is significantly better than row `b` of the same board; null where that was not tested. */
+  board.isBetter = function (a, b) {
+    const { order, better } = a.board;
+    if (!order || a.board !== b.board) return null;
+    const i = order.indexOf(a.id), j = order.indexOf(b.id);
+    return i < 0 || j < 0 ? null : better[i][j] === "1";
   };
 
   /** Why a row has no rank; empty where it has one. */

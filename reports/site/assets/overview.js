@@ -24,6 +24,18 @@
     options(field("target"), [...found].sort((a, b) => natural.compare(sortable(a), sortable(b))), fullest);
   }
 
+  /** Kinds of budget that nothing was measured at on the data set cannot be chosen, and say so. */
+  function markTracks() {
+    for (const option of field("track").options) {
+      const some = board.targets(field("dataset").value, option.value).length > 0;
+      option.disabled = !some;
+      option.textContent = board.table().tracks[option.value] + (some ? "" : " (nothing measured yet)");
+    }
+    if (field("track").selectedOptions[0].disabled) {
+      field("track").value = [...field("track").options].find((option) => !option.disabled).value;
+    }
+  }
+
   function rankText(row) {
     if (!row.rank) return "–";
     return row.rank[0] === row.rank[1] ? String(row.rank[0]) : row.rank[0] + "–" + row.rank[1];
@@ -72,7 +84,7 @@
     if (rows.length === 0) return "No row of this board is within that time.";
     const best = rows[0];
     if (!best.rank) return rows.length + " rows; " + (best.unranked || best.board.reason || "none of them is ranked") + ".";
-    const even = ranked.filter((row) => row !== best && row.rank[0] <= best.rank[1]).length;
+    const even = ranked.filter((row) => row !== best && board.isBetter(best, row) === false).length;
     const name = best.label + ", " + board.table().columnTitles[best.column];
     if (even === 0) return "Ahead of the " + (ranked.length - 1) + " other ranked rows: " + name + ".";
     return "First of " + ranked.length + " ranked rows: " + name + "; " + even +
@@ -89,7 +101,9 @@
       return;
     }
     const rows = board.choose({ ...wanted, seconds: field("seconds").value || null });
-    said.textContent = sentence(rows, rows.filter((row) => row.rank));
+    const busy = rows.filter((row) => row.busy).length;
+    said.textContent = sentence(rows, rows.filter((row) => row.rank)) + (busy === 0 ? "" :
+      " Times of " + busy + " of these " + rows.length + " rows were taken on a busy machine and may be too long.");
     const more = new URLSearchParams({ ...wanted, seconds: field("seconds").value });
     place.replaceChildren(...(rows.length === 0 ? [] : [
       table(rows, data),
@@ -109,9 +123,11 @@
     const initial = board.completed({ ...board.DEFAULTS }, false);
     options(field("dataset"), found, initial.dataset);
     field("track").value = "gaussians";
+    markTracks();
     fillTargets();
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("change", (event) => {
+      if (event.target.name === "dataset") markTracks();
       if (["dataset", "track"].includes(event.target.name)) fillTargets();
       show();
     });
