@@ -48,7 +48,7 @@ browser: $(VENV)/.setup-dev
 	else $(BIN)/playwright install chromium; fi || echo "no Chromium could be installed; tests of the pages will be skipped"
 
 test: $(VENV)/.setup-dev browser
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/.setup-dev
 	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 3600
