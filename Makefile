@@ -50,7 +50,7 @@ browser: $(VENV)/.setup-dev
 test: $(VENV)/.setup-dev browser
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n logical --maxprocesses 4 --dist loadfile
 
-test-slow: $(VENV)/.setup-dev
+test-slow: $(VENV)/.setup-dev browser
 	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 3600
 
 lint: $(VENV)/.setup-dev

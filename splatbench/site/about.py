@@ -65,6 +65,6 @@ def machines(environments: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         machine["results"] += each["results"]
         machine["load"] = max(machine["load"], each["load"])
         machine["threads"].add(each["threads"])
-        commit = (each["commit"] or "no commit recorded", bool(each["dirty"]))
+        commit = ((each["commit"] or "")[:12] or "no commit recorded", bool(each["dirty"]))
         machine["commits"][commit] = machine["commits"].get(commit, 0) + each["results"]
     return [{**machine, "threads": sorted(machine["threads"])} for machine in found.values()]
