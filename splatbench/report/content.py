@@ -269,8 +269,8 @@ def _paper_row(comparison: Comparison, settings: ReportSettings) -> list[Cell]:
             comparison.deviation,
             hint=_basis(comparison, settings),
         ),
-        text_cell(verdict.kind, kind=slug(verdict.kind)),
-        text_cell(verdict.reason),
+        text_cell(verdict.kind + (", with caveats" if comparison.caveats else ""), kind=slug(verdict.kind)),
+        text_cell(comparison.why),
     ]
 
 

@@ -18,7 +18,7 @@ from splatbench.report.labels import QUANTITIES, budget_label, count, significan
 from splatbench.report.pictures import ERROR_GAIN, Gallery
 from splatbench.report.reference import reports_folder
 from splatbench.report.tables import Table
-from splatbench.report.verdict import Comparison, VerdictKind
+from splatbench.report.verdict import JUDGED, Comparison, VerdictKind
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ def render_page(page: Page) -> str:
         page=page,
         facts=_facts(page.records),
         verdicts=verdict_counts(page.comparisons),
+        judged=sum(comparison.verdict.kind in JUDGED for comparison in page.comparisons),
+        with_caveats=sum(bool(comparison.caveats) for comparison in page.comparisons),
         statuses=_statuses(page.records),
         metrics=[REGISTRY[name] for name in metric_names(page.records) if name in REGISTRY],
         quantities=QUANTITIES,

@@ -52,6 +52,22 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Caveats(_Strict):
+    """What a paper leaves open or does otherwise than we do, where a comparison still makes sense.
+
+    Attributes:
+        counts: per_image: the printed N is the mean of counts that a network chose image by image.
+        unstated: what the paper does not say and a run has to choose, each in a few words ("learning rate").
+        differs: other known differences, as sentences without a full stop.
+        metrics: metric -> how the paper measures it otherwise; for tables.
+    """
+
+    counts: Literal["per_image"] | None = None
+    unstated: list[str] = Field(default_factory=list)
+    differs: list[str] = Field(default_factory=list)
+    metrics: dict[str, str] = Field(default_factory=dict)
+
+
 class ReferenceRow(_Strict):
     """One row of a paper's table.
 
@@ -70,6 +86,7 @@ class ReferenceRow(_Strict):
         unconfirmed: columns of this row that are less sure than `confidence` says.
         second_hand: the authors of another paper ran this method.
         incomparable: why no run of ours can have this row's setting, whatever its own settings are.
+        caveats: of this row, besides those of its table.
     """
 
     family: str
@@ -88,6 +105,7 @@ class ReferenceRow(_Strict):
     unconfirmed: list[str] = Field(default_factory=list)
     second_hand: bool = False
     incomparable: str = ""
+    caveats: Caveats = Caveats()
     note: str = ""
 
     @field_validator("metrics")
@@ -123,7 +141,13 @@ class ReferenceRow(_Strict):
         columns = {*self.metrics, *self.extra, *(["seconds"] if self.seconds else [])}
         if unknown := set(self.unconfirmed) - columns:
             raise ValueError(f"unconfirmed names columns that the row does not have: {', '.join(sorted(unknown))}")
+        if self.caveats.metrics:
+            raise ValueError("caveats of metrics belong to the table: they hold for all of its rows")
         return self
+
+    def is_confirmed(self, metric: str) -> bool:
+        """Whether the transcription of a value is beyond doubt."""
+        return self.confidence in ("printed", "logs", "second_hand") and metric not in self.unconfirmed
 
     @property
     def label(self) -> str:
@@ -153,6 +177,7 @@ class ReferenceTable(_Strict):
         hardware: what the times were taken on; None where the paper does not say.
         decimals: digits after the point that the paper prints, by metric and for `seconds`.
         protocol: how the values came about, as far as it is known.
+        caveats: those of all rows.
     """
 
     table: str
@@ -162,6 +187,7 @@ class ReferenceTable(_Strict):
     hardware: str | None = None
     decimals: dict[str, int] = Field(default_factory=dict)
     protocol: list[str] = Field(default_factory=list)
+    caveats: Caveats = Caveats()
     rows: list[ReferenceRow] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -174,6 +200,12 @@ class ReferenceTable(_Strict):
                 found = sum(values[name] for values in row.images.values()) / len(row.images)
                 if abs(found - mean) > 10.0 ** -self.decimals.get(name, 2) + 1e-9:
                     raise ValueError(f"{row.family}, {row.label}: the images' mean {name} is {found:.4f}, not {mean}")
+        return self
+
+    @model_validator(mode="after")
+    def _caveats_are_of_metrics(self) -> ReferenceTable:
+        if unknown := self.caveats.metrics.keys() - set(self.metrics):
+            raise ValueError(f"caveats of metrics that the table does not have: {', '.join(sorted(unknown))}")
         return self
 
     @property

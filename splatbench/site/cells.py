@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
+from splatbench.report.labels import count
 from splatbench.report.reference import Reference, ReferenceRow, ReferenceTable, available_references, load_reference
-from splatbench.report.verdict import Cause, Comparison, VerdictKind, compare
+from splatbench.report.verdict import JUDGED, Cause, Comparison, VerdictKind, compare
 from splatbench.site.experiments import PaperExperiments, paper_experiments
 from splatbench.site.facts import method_facts, method_of
 from splatbench.site.page import Site
@@ -17,9 +18,6 @@ from splatbench.site.rows import SiteRow
 
 #: In the order in which they are shown.
 KINDS: tuple[VerdictKind, ...] = get_args(VerdictKind)
-
-#: Kinds that say how two numbers of the same setting relate.
-COMPARABLE: tuple[VerdictKind, ...] = ("reproduced", "better", "worse")
 
 #: As `verdict.Cause`; "no code": this project does not have the method; "not repeated": not this variant of it.
 MissingCause = Cause | Literal["no code", "not repeated"]
@@ -72,9 +70,14 @@ class Summary:
 
     Attributes:
         kinds: all kinds in their order, zeros included.
+        caveats: of these, the cells with caveats; the kinds of `verdict.JUDGED`, zeros included.
+        reproduced_range: the fewest and the most cells reproduced, over the variants of ours that may stand in rows
+            of a paper that name none; `kinds` is of one of them.
     """
 
     kinds: dict[VerdictKind, int]
+    caveats: dict[VerdictKind, int]
+    reproduced_range: tuple[int, int]
 
     @property
     def cells(self) -> int:
@@ -82,12 +85,33 @@ class Summary:
 
     @property
     def comparable(self) -> int:
-        """Cells with numbers of ours in the paper's setting."""
-        return sum(self.kinds[kind] for kind in COMPARABLE)
+        """Cells with numbers of ours in the paper's setting, as far as the paper states it."""
+        return sum(self.kinds[kind] for kind in JUDGED)
 
     @property
     def reproduced(self) -> int:
         return self.kinds["reproduced"]
+
+    @property
+    def with_caveats(self) -> int:
+        """Of the comparable cells those where the paper leaves something open, or does it otherwise."""
+        return sum(self.caveats.values())
+
+    @property
+    def reproduced_with_caveats(self) -> int:
+        return self.caveats["reproduced"]
+
+    @property
+    def open(self) -> bool:
+        """Whether the number of reproduced cells depends on a variant that the paper does not name."""
+        low, high = self.reproduced_range
+        return low < high
+
+    @property
+    def reproduced_text(self) -> str:
+        """How many were reproduced: "5", or "3 to 5"."""
+        low, high = self.reproduced_range
+        return f"{count(low)} to {count(high)}" if self.open else count(low)
 
 
 @dataclass(frozen=True)
@@ -199,7 +223,7 @@ def _precedence(comparison: Comparison) -> tuple[int, bool, str]:
     """Which of several families of ours counts where the paper names none of them: one with a verdict before one
     without, then the paper's own name, then the alphabet. Never the one that comes nearest to the paper's value."""
     kind = comparison.verdict.kind
-    place = 0 if kind in (*COMPARABLE, "only here") else 1 if kind == "not comparable" else 2
+    place = 0 if kind in (*JUDGED, "only here") else 1 if kind == "not comparable" else 2
     return place, comparison.family != comparison.paper.family, comparison.family
 
 
@@ -221,5 +245,31 @@ def _why(comparison: Comparison, method: str | None) -> tuple[MissingCause | Non
 
 
 def count_kinds(cells: Iterable[Cell]) -> Summary:
+    cells = list(cells)
     found = Counter(cell.kind for cell in cells)
-    return Summary({kind: found[kind] for kind in KINDS})
+    caveats = Counter(cell.kind for cell in cells if cell.counted.caveats)
+    return Summary(
+        {kind: found[kind] for kind in KINDS}, {kind: caveats[kind] for kind in JUDGED}, _reproduced_range(cells)
+    )
+
+
+def _reproduced_range(cells: Iterable[Cell]) -> tuple[int, int]:
+    """Fewest and most: all rows of a method in one table are of one variant, those of two tables perhaps of two."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.table, cell.paper.family), []).append(cell)
+    counts = [[n for _, n in reproduced_by_variant(group)] for group in groups.values()]
+    return sum(min(each) for each in counts if each), sum(max(each) for each in counts if each)
+
+
+def reproduced_by_variant(group: Iterable[Cell]) -> list[tuple[str, int]]:
+    """Each family of ours with a verdict in one of the cells, and how many cells are reproduced if the paper meant it;
+    cells where it has no verdict stay as they are counted."""
+    group = list(group)
+    families = dict.fromkeys(c.family for cell in group for c in cell.comparisons if c.verdict.kind in JUDGED)
+    return [(family, sum(_kind_of(cell, family) == "reproduced" for cell in group)) for family in families]
+
+
+def _kind_of(cell: Cell, family: str) -> VerdictKind:
+    kinds = [c.verdict.kind for c in cell.comparisons if c.family == family and c.verdict.kind in JUDGED]
+    return kinds[0] if kinds else cell.kind

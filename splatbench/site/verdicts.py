@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from splatbench.report.content import doubts, printed
 from splatbench.report.labels import COLUMN_TITLES, MISSING, heading, meaning, number, signed
 from splatbench.report.reference import ReferenceRow
-from splatbench.report.verdict import Comparison, obstacles, outcome_text, setting, tolerances_text
+from splatbench.report.verdict import JUDGED, Comparison, obstacles, outcome_text, setting, tolerances_text
 from splatbench.site.addresses import dataset_address
-from splatbench.site.cells import KINDS, Cell, Papers, PaperTable, Summary, papers
+from splatbench.site.cells import KINDS, Cell, Papers, PaperTable, Summary, papers, reproduced_by_variant
 from splatbench.site.needs import needs
 from splatbench.site.page import Data, Page, Site
 
@@ -22,9 +22,9 @@ _STYLES = ("assets/verdicts.css",)
 COLUMNS = ("published", "corrected", "ours")
 
 KIND_MEANINGS = {
-    "reproduced": "Same setting, and the difference is within the tolerance.",
-    "better": "Same setting, and ours is better by more than the tolerance.",
-    "worse": "Same setting, and ours is worse by more than the tolerance.",
+    "reproduced": "The paper's setting as far as it is stated, and the difference is within the tolerance.",
+    "better": "The paper's setting as far as it is stated, and ours is better by more than the tolerance.",
+    "worse": "The paper's setting as far as it is stated, and ours is worse by more than the tolerance.",
     "only here": "The paper prints a word (Fail, OOM) where we have a number.",
     "not comparable": "Measured, but not in the paper's setting; each cell says what differs.",
     "not run": "No number of ours; each cell says why.",
@@ -87,6 +87,7 @@ class Line:
     whole: str
     difference: str
     setting: str
+    why: str
     counts: bool
 
 
@@ -129,6 +130,7 @@ def _context(found: Papers, table: PaperTable) -> dict[str, object]:
         "column_titles": COLUMN_TITLES,
         "extras": {name: title for name, title in EXTRAS.items() if any(name in r.extra for r in table.table.rows)},
         "lines": lines,
+        "open_rows": _open_rows(table),
         "notes": notes,
         "note_of": {i: list(notes).index(text) + 1 for i, row in enumerate(table.table.rows) if (text := _note(row))},
         "confidence": _confidence(table),
@@ -143,6 +145,18 @@ def _context(found: Papers, table: PaperTable) -> dict[str, object]:
     }
 
 
+def _open_rows(table: PaperTable) -> list[tuple[str, int, list[tuple[str, int]]]]:
+    """Methods of the paper for whose rows several variants of ours may stand: cells that could be compared, and how
+    many of them each variant reproduces."""
+    found = []
+    for family in dict.fromkeys(cell.paper.family for cell in table.cells):
+        group = [cell for cell in table.cells if cell.paper.family == family and cell.kind in JUDGED]
+        variants = reproduced_by_variant(group)
+        if len(variants) > 1:
+            found.append((family, len(group), variants))
+    return found
+
+
 def _line(found: Papers, cell: Cell, comparison: Comparison) -> Line:
     return Line(
         cell=cell,
@@ -153,6 +167,7 @@ def _line(found: Papers, cell: Cell, comparison: Comparison) -> Line:
         # Seconds of two machines: their difference would look like a finding.
         difference=MISSING if cell.metric == "seconds" else signed(comparison.deviation, cell.metric),
         setting=setting(comparison),
+        why=comparison.why if comparison.caveats or comparison is not cell.counted else cell.reason,
         counts=comparison is cell.counted,
     )
 
@@ -202,7 +217,18 @@ def _extra_text(value: float | None) -> str:
 
 
 _CSV_PAPER = ("reference", "table", "dataset", "row", "family", "n", "compression_ratio", "iterations", "images")
-_CSV_OURS = ("our_family", "as_published", "corrected", "ours", "judged", "difference", "verdict", "cause", "reason")
+_CSV_OURS = (
+    "our_family",
+    "as_published",
+    "corrected",
+    "ours",
+    "judged",
+    "difference",
+    "verdict",
+    "cause",
+    "reason",
+    "caveats",
+)
 
 
 def _csv(found: Papers) -> str:
@@ -254,6 +280,7 @@ def _csv_ours(found: Papers, cell: Cell, comparison: Comparison) -> list[object]
         verdict.kind,
         cell.cause if counted else verdict.cause,
         cell.reason if counted else verdict.reason,
+        "; ".join(comparison.caveats),
         "yes" if counted else "no",
         *ids,
     ]
