@@ -96,8 +96,8 @@ def _board(rows: list[SiteRow], metrics: Sequence[str]) -> Board:
 
 
 def _subset(candidates: Sequence[SiteRow]) -> frozenset[str]:
-    """The images that a board is compared on: of the rows' sets of images, and what two of them share, the one on which
-    most methods can be compared; of equal ones the largest; never less than half of the most complete row's.
+    """The images that a board is compared on: of the rows' sets of images, and what two of them share, the one on
+    which most methods can be compared; of equal ones the largest; never less than half of the most complete row's.
 
     So a row on four of 24 images does not cut the others down to four, and variants of one method that ran on a few more
     images than the rest do not keep the rest out.
