@@ -38,8 +38,8 @@ def _counts(table: ReferenceTable, paper: ReferenceRow, row: Row) -> Iterable[st
     if not per_image or paper.n is None or row.record.budget.get("native"):
         return
     counts = set(row.values.get("n_actual", {}).values())
-    here = f"{count(counts.pop())} on every image" if len(counts) == 1 else "other counts, image by image,"
-    yield f"N = {count(paper.n)} is the mean of counts that the paper's network chose image by image; {here} here"
+    here = f"every image here has {count(counts.pop())}" if len(counts) == 1 else "the counts here are others"
+    yield f"the paper's N = {count(paper.n)} is the mean of its network's counts, image by image, but {here}"
 
 
 def _unstated(paper: ReferenceRow, row: Row) -> Iterable[str]:

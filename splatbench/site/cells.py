@@ -85,7 +85,7 @@ class Summary:
 
     @property
     def comparable(self) -> int:
-        """Cells with numbers of ours in the paper's setting, as far as the paper states it."""
+        """Cells with numbers of ours in the paper's setting but for their caveats."""
         return sum(self.kinds[kind] for kind in JUDGED)
 
     @property

@@ -22,9 +22,9 @@ _STYLES = ("assets/verdicts.css",)
 COLUMNS = ("published", "corrected", "ours")
 
 KIND_MEANINGS = {
-    "reproduced": "The paper's setting as far as it is stated, and the difference is within the tolerance.",
-    "better": "The paper's setting as far as it is stated, and ours is better by more than the tolerance.",
-    "worse": "The paper's setting as far as it is stated, and ours is worse by more than the tolerance.",
+    "reproduced": "The paper's setting but for the cell's caveats, and the difference is within the tolerance.",
+    "better": "The paper's setting but for the cell's caveats, and ours is better by more than the tolerance.",
+    "worse": "The paper's setting but for the cell's caveats, and ours is worse by more than the tolerance.",
     "only here": "The paper prints a word (Fail, OOM) where we have a number.",
     "not comparable": "Measured, but not in the paper's setting; each cell says what differs.",
     "not run": "No number of ours; each cell says why.",

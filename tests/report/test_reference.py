@@ -221,3 +221,22 @@ def test_errors_name_file_and_key(tmp_path: Path) -> None:
     path.write_text("- a list")
     with pytest.raises(ReferenceFileError, match=r"wrong.yaml"):
         read_reference(path)
+
+
+def test_caveats_are_checked() -> None:
+    row = {"family": "AIR", "n": 1, "metrics": {"psnr": 30.0}, "confidence": "printed"}
+    table = {"table": "T", "dataset": "kodak", "images": 1, "rows": [row]}
+    with pytest.raises(ValidationError, match="caveats of metrics that the table does not have: flip"):
+        ReferenceTable.model_validate(table | {"caveats": {"metrics": {"flip": "text"}}})
+    with pytest.raises(ValidationError, match="belong to the table"):
+        ReferenceRow.model_validate(row | {"caveats": {"metrics": {"psnr": "text"}}})
+    with pytest.raises(ValidationError, match="per_image"):
+        ReferenceTable.model_validate(table | {"caveats": {"counts": "per_table"}})
+
+
+@pytest.mark.parametrize("name", ["air_table1", "air_table2", "air_table7"])
+def test_counts_of_air_s_tables_are_of_its_network(name: str) -> None:
+    for table in load_reference(name).tables:
+        assert table.caveats.counts == "per_image"
+        (unstated,) = {tuple(row.caveats.unstated[:2]) for row in table.rows if row.family == "GaussianImage"}
+        assert unstated == ("covariance variant", "learning rate")

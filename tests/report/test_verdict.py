@@ -378,3 +378,82 @@ def test_what_was_not_run_has_a_cause(record: Make, paper: Reference, change: di
     found = compare(paper, summarise(ours(record, **change)))  # type: ignore[arg-type]
     (comparison,) = [c for c in found if c.metric == "psnr" and c.paper.family == "GaussianImage"]
     assert (comparison.verdict.kind, comparison.verdict.cause) == ("not run", cause)
+
+
+# -- caveats -----------------------------------------------------------------------------------------------------------
+
+
+def with_row(**changes: object) -> Reference:
+    table = PAPER["tables"][0]
+    return Reference.model_validate(PAPER | {"tables": [table | {"rows": [table["rows"][0] | changes]}]})
+
+
+def with_table(**changes: object) -> Reference:
+    return Reference.model_validate(PAPER | {"tables": [PAPER["tables"][0] | changes]})
+
+
+def test_everything_stated_and_equal_has_no_caveat(record: Make, paper: Reference) -> None:
+    found = find(compare(paper, summarise(ours(record))))
+    assert (found.verdict.kind, found.caveats, found.why) == ("reproduced", (), "")
+
+
+def test_counts_of_a_network_are_a_caveat_unless_ours_are_its_own(record: Make) -> None:
+    reference = with_table(caveats={"counts": "per_image"})
+    found = find(compare(reference, summarise(ours(record))))
+    assert found.verdict.kind == "reproduced"
+    assert found.caveats == (
+        "the paper's N = 28\u202f000 is the mean of its network's counts, image by image, "
+        "but every image here has 28\u202f000",
+    )
+    matched = {"matched_to": "air", "iterations": 800}
+    counts = enumerate((26100, 29900))
+    records = [record(image=f"{i}", budget=matched, n_actual=n, metrics={"psnr": 26.98}) for i, n in counts]
+    assert "but the counts here are others" in find(compare(reference, summarise(records))).why
+    air = {"family": "AIR", "method": "air", "config": {}, "budget": {"native": True}, "n_actual": 28000}
+    assert find(compare(reference, summarise(ours(record, **air))), family="AIR").caveats == ()
+
+
+def test_what_the_paper_does_not_state_is_named(record: Make) -> None:
+    table = with_table(caveats={"unstated": ["seed"]}).tables[0].model_dump()
+    row = table["rows"][0] | {"caveats": {"unstated": ["learning rate", "seed"]}, "n": None, "iterations": None}
+    reference = Reference.model_validate(PAPER | {"tables": [table | {"rows": [row]}]})
+    assert find(compare(reference, summarise(ours(record)))).caveats == (
+        "the paper does not state: number of Gaussians, iterations, seed, learning rate",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"caveats": {"differs": ["another loss"]}}, "another loss"),
+        ({"confidence": "figure"}, "transcription of the paper's value is unconfirmed"),
+        ({"unconfirmed": ["psnr"]}, "transcription of the paper's value is unconfirmed"),
+    ],
+)
+def test_other_caveats_of_a_row(record: Make, change: dict[str, object], words: str) -> None:
+    found = compare(with_row(**change), summarise(ours(record)))
+    assert [words in text for text in find(found).caveats] == [True]
+
+
+def test_caveats_of_a_metric_are_of_this_one_alone(record: Make) -> None:
+    found = compare(with_table(caveats={"metrics": {"lpips_vgg": "another range"}}), summarise(ours(record)))
+    assert (find(found, "lpips_vgg").caveats, find(found).caveats) == (("another range",), ())
+
+
+def test_a_column_that_is_not_as_published_is_a_caveat(record: Make, paper: Reference) -> None:
+    found = find(compare(paper, summarise(ours(record, column="corrected"))))
+    assert found.verdict.kind == "reproduced" and "nothing as published has the paper's setting" in found.why
+
+
+def test_some_of_the_paper_s_images_are_a_caveat(record: Make, ratios: Reference) -> None:
+    few, all_images = (
+        at(compare(ratios, summarise(at_ratio(record, 50, psnr))), 50) for psnr in ((24.9, 30.1), (24.9, 30.1, 35.3))
+    )
+    assert few.caveats == ("over 2 of the paper's 3 images, with the paper's values of these",)
+    assert all_images.caveats == ()
+
+
+def test_what_has_no_verdict_has_no_caveats(record: Make) -> None:
+    reference = with_row(caveats={"differs": ["another loss"]})
+    assert find(compare(reference, summarise(ours(record, images=1)))).caveats == ()
+    assert find(compare(reference, summarise(ours(record))), "seconds").caveats == ()

@@ -106,6 +106,50 @@ def test_of_several_variants_the_first_by_name_counts_whatever_its_value():
     assert compared([*rs, *run(28.0)]).summary.cells == 1
 
 
+def variants(cholesky: float, rs: float, **changes) -> list[Record]:
+    other = run(rs, family="GaussianImage (RS)", entry="rs", config_hash="b", **changes)
+    return [*run(cholesky, **changes), *other]
+
+
+@pytest.mark.parametrize(
+    ("cholesky", "rs", "found", "text"),
+    [
+        (30.0, 28.0, (0, 1), "0 to 1"),
+        (28.0, 30.0, (0, 1), "0 to 1"),
+        (30.0, 30.0, (1, 1), "1"),
+        (28.0, 28.0, (0, 0), "0"),
+    ],
+)
+def test_reproduced_cells_are_a_range_where_the_paper_names_no_variant(cholesky, rs, found, text):
+    summary = compared(variants(cholesky, rs)).summary
+    assert (summary.reproduced_range, summary.reproduced_text) == (found, text)
+    assert summary.open == (found[0] < found[1])
+
+
+def test_one_variant_stands_for_all_rows_of_a_method_in_a_table():
+    """Each variant reproduces one of two rows: never both, never none."""
+    more = {"budget": {"gaussians": 200, "iterations": 800}, "budget_slug": "n200", "n_target": 200, "n_actual": 200}
+    reference = paper(ROW, ROW | {"n": 200})
+    records = [*variants(30.0, 28.0), *variants(28.0, 30.0, **more)]
+    assert compared(records, reference).summary.reproduced_range == (1, 1)
+    named = paper(ROW | {"family": "GaussianImage (RS)"}, ROW | {"n": 200, "family": "GaussianImage (Cholesky)"})
+    assert compared(records, named).summary.reproduced_range == (0, 0)
+
+
+def test_a_variant_without_a_verdict_changes_nothing():
+    short = run(25.0, images=IMAGES[:1], family="GaussianImage (RS)", entry="rs", config_hash="b")
+    assert compared([*run(30.0), *short]).summary.reproduced_range == (1, 1)
+    assert compared(short).summary.reproduced_range == (0, 0)
+
+
+def test_cells_with_caveats_are_counted_apart():
+    reference = paper(ROW, ROW | {"n": 200, "caveats": {"unstated": ["learning rate"]}})
+    more = {"budget": {"gaussians": 200, "iterations": 800}, "budget_slug": "n200", "n_target": 200, "n_actual": 200}
+    summary = compared([*run(30.0), *run(30.0, **more)], reference).summary
+    assert (summary.comparable, summary.reproduced) == (2, 2)
+    assert (summary.with_caveats, summary.reproduced_with_caveats) == (1, 1)
+
+
 def test_partial_images_are_compared_on_what_both_have():
     images = {name: {"psnr": value} for name, value in zip(IMAGES, (20.0, 30.0, 40.0), strict=True)}
     reference = paper(ROW | {"images": images})
@@ -178,6 +222,24 @@ def test_verdicts_of_the_published_records():
     assert by_place[0, "psnr"].counted.deviation == pytest.approx(26.954 - 26.98, abs=1e-3)
 
 
+def test_no_published_verdict_is_without_caveat_while_air_s_counts_are_its_own():
+    """AIR's GaussianImage: its variant is not named, which decides the number of reproduced cells."""
+    found = compare_papers(list(published().rows), [load("air_table1")])
+    summary = found.summary
+    assert summary.with_caveats == summary.comparable > 0
+    by_variant = {"GaussianImage (Cholesky)": 0, "GaussianImage (RS)": 0}
+    others = 0
+    for cell in found.cells:
+        for comparison in cell.comparisons:
+            if comparison.verdict.kind == "reproduced":
+                if comparison.family in by_variant:
+                    by_variant[comparison.family] += 1
+                else:
+                    others += 1
+    low, high = sorted(by_variant.values())
+    assert low < high and summary.reproduced_range == (low + others, high + others)
+
+
 def load(name: str) -> Reference:
     from splatbench.report.reference import load_reference
 
@@ -214,6 +276,20 @@ def test_the_page_shows_the_printed_digits_our_value_and_its_row():
     row = next(row for row in site.rows if row.row is cell.counted.rows["published"])
     assert "26.98†" in page and f"leaderboard.html#{row.id}" in page and "reproduced" in page
     assert "Z. Zeng" in page and "not stated" in page
+
+
+def test_pages_say_the_range_and_the_caveats():
+    site, pages, data = made(published())
+    summary = verdicts.summary(site)
+    assert summary.open
+    for path in ("verdicts.html", "verdicts/air-table1.html"):
+        assert summary.reproduced_text in pages[path] and "the paper does not name" in pages[path]
+    page = pages["verdicts/air-table1.html"]
+    assert "all of them have caveats" in page and "the paper does not state: covariance variant, learning rate" in page
+    assert "The paper does not name its variant of GaussianImage." in page
+    lines = csv.DictReader(io.StringIO(data["data/verdicts.csv"].decode()))
+    judged = [line for line in lines if line["verdict"] in ("reproduced", "better", "worse")]
+    assert judged and all("image by image" in line["caveats"] for line in judged)
 
 
 def test_hostile_names_are_text():
