@@ -45,6 +45,13 @@ def validate(
     git: Annotated[
         bool, typer.Option("--git", help="Also say which rows' code has changed since their commit.")
     ] = False,
+    decode: Annotated[
+        bool,
+        typer.Option(
+            "--decode",
+            help="Also measure the PSNR of the encoded files beside the records again, where their originals are here.",
+        ),
+    ] = False,
     everything: Annotated[bool, typer.Option("--all", help="List every problem, not the first ten of a kind.")] = False,
 ) -> None:
     """Checks records: schema, hashes, plausibility, duplicates, older code. Exit code 1 if any is wrong.
@@ -54,10 +61,12 @@ def validate(
     from splatbench.results.check import check
     from splatbench.results.findings import SHOWN, listing
 
-    checked = check(paths or [PUBLISHED], git=git)
+    checked = check(paths or [PUBLISHED], git=git, decode=decode)
     for line in listing(checked.problems, shown=None if everything else SHOWN):
         typer.echo(line)
     encoded = f" and {checked.encoded} encoded files" if checked.encoded else ""
+    if checked.measured_again is not None:
+        encoded += f" (PSNR of {checked.measured_again} measured again)"
     looked_at = f"{checked.records} records in {len(checked.files)} files{encoded}"
     typer.echo(f"{looked_at}: {checked.errors} errors, {checked.warnings} warnings")
     if checked.errors:
@@ -83,6 +92,7 @@ def merge(
     from splatbench.results.findings import SHOWN
     from splatbench.results.merge import merge as merge_files
 
+    _require_folder(output)
     merged = merge_files(files, output, on_conflict.value)
     for conflict in merged.conflicts[:SHOWN]:
         typer.echo(f"conflict: {conflict}")
@@ -130,8 +140,15 @@ def export(
 
     if submethod and format is not ExportFormat.survey:
         raise typer.BadParameter("--submethod belongs to --format survey")
+    _require_folder(output)
     records = read_all(paths)
     typer.echo(f"{output}: {_export(records, format, output, submethod or ())}")
+
+
+def _require_folder(output: Path) -> None:
+    """A mistyped folder is not made."""
+    if not output.parent.is_dir():
+        raise typer.BadParameter(f"--output {output}: there is no folder {output.parent}; make it first")
 
 
 def _export(records: Sequence[Record], format: ExportFormat, output: Path, submethods: Sequence[str]) -> str:

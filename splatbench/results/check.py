@@ -10,6 +10,7 @@ from splatbench.results import identity, plausible
 from splatbench.results.across import Agreement
 from splatbench.results.findings import Finding, Place, Problem
 from splatbench.results.history import changed_since
+from splatbench.results.originals import Originals
 from splatbench.results.reading import LineError, lines_of, parse, record_files
 from splatbench.results.stale import staleness
 from splatbench.results.store import Expected, check_store, stores
@@ -22,6 +23,7 @@ class Checked:
     files: list[Path] = field(default_factory=list)
     records: int = 0
     encoded: int = 0  # files beside the records that these name
+    measured_again: int | None = None  # of these, files whose PSNR was computed again; None: not asked for
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -33,13 +35,15 @@ class Checked:
         return len(self.problems) - self.errors
 
 
-def check(paths: Iterable[Path], git: bool = False) -> Checked:
+def check(paths: Iterable[Path], *, git: bool = False, store: bool = True, decode: bool = False) -> Checked:
     """Checks files of records: schema, hashes, plausibility, duplicates, agreement with each other, with the manifests
     and with the encoded files beside them; stale rows are warnings.
 
     Args:
         paths: .jsonl files, or folders of them.
         git: also say which rows' code has changed since their commit.
+        store: also look at the encoded files beside the records.
+        decode: also measure the PSNR of these files again, where the originals are on this machine.
 
     Raises:
         ValueError: a path is not there, or a folder holds no records.
@@ -56,9 +60,11 @@ def check(paths: Iterable[Path], git: bool = False) -> Checked:
         if checked.records == before:
             checked.problems.append(Problem(Place(path), Finding("empty", "holds no record; remove it, or collect it")))
     checked.problems += agreement.trends()
-    for folder, complete in stores(checked.files):
+    originals = Originals() if decode else None
+    for folder, complete in stores(checked.files) if store else ():
         checked.encoded += sum(path.stem in named for path in folder.iterdir())
-        checked.problems += check_store(folder, named, complete)
+        checked.problems += check_store(folder, named, complete, originals)
+    checked.measured_again = originals.compared if originals else None
     return checked
 
 

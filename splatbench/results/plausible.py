@@ -13,16 +13,7 @@ from splatbench.metrics import REGISTRY
 from splatbench.record import Record
 from splatbench.results.fields import field_kinds
 from splatbench.results.findings import Finding
-
-#: Values at the ends of a metric's range may be beyond them by float arithmetic.
-_SLACK = 1e-6
-
-#: dB above which a lossy picture of a photograph is hardly believable.
-_NEARLY_EXACT = 60.0
-
-#: Rounding to 8 bits moves a value of [0, 1] by at most this; by the triangle inequality also the root mean square
-#: error.
-_HALF_LEVEL = 0.5 / 255
+from splatbench.results.quality import of_metrics, within
 
 #: Larger numbers fit into no column of 64 bits.
 _LARGEST = 2**63 - 1
@@ -65,32 +56,11 @@ def _metrics(record: Record) -> Iterator[Finding]:
         elif value is None:
             if record.status == "ok" and not record.metrics_not_run.get(name):
                 yield Finding("metric", f"{name} is null, and metrics_not_run does not say why")
-        elif not _within(value, *REGISTRY[name].bounds):
+        elif not within(value, *REGISTRY[name].bounds):
             yield Finding("metric", f"{name} is {value:g}, outside of its range {_range(*REGISTRY[name].bounds)}")
     if record.status == "ok" and all(value is None for value in record.metrics.values()):
         yield Finding("metric", "status 'ok' without the value of any metric; evaluate it")
-    yield from _psnr(record)
-
-
-def _psnr(record: Record) -> Iterator[Finding]:
-    exact, rounded = record.metrics.get("psnr"), record.metrics.get("psnr_u8")
-    if exact is None or not _within(exact, *REGISTRY["psnr"].bounds):
-        return
-    if (
-        rounded is not None
-        and _within(rounded, *REGISTRY["psnr_u8"].bounds)
-        and abs(10 ** (-exact / 20) - 10 ** (-rounded / 20)) > _HALF_LEVEL + _SLACK
-    ):
-        yield Finding(
-            "metric", f"psnr {exact:.2f} and psnr_u8 {rounded:.2f} differ by more than rounding to 8 bits can"
-        )
-    if exact > _NEARLY_EXACT and record.column != "control":
-        text = f"psnr {exact:.2f} dB is nearly lossless; is the picture that was measured the decoded one?"
-        yield Finding("metric", text, warning=True)
-
-
-def _within(value: float, lowest: float | None, highest: float | None) -> bool:
-    return (lowest is None or value >= lowest - _SLACK) and (highest is None or value <= highest + _SLACK)
+    yield from of_metrics(record)
 
 
 def _range(lowest: float | None, highest: float | None) -> str:

@@ -32,7 +32,7 @@ def record_files(paths: Iterable[Path]) -> list[Path]:
             files = sorted(path.glob("*.jsonl"))
             if not files:
                 raise ValueError(
-                    f"{path}: no records here; a folder of records holds files NAME.jsonl, as `splatbench collect` "
+                    f"{path} holds no records: a folder of records has files NAME.jsonl, as `splatbench collect` "
                     "writes them"
                 )
         elif path.is_file():
@@ -80,7 +80,9 @@ def parse(line: bytes) -> Record:
     try:
         content = _STRICT.decode(line.decode())
     except UnicodeDecodeError as error:
-        raise LineError(Finding("json", f"not UTF-8: {error.reason} at byte {error.start}")) from None
+        raise LineError(
+            Finding("json", f"not UTF-8: {error.reason} at byte {error.start}; save the file as UTF-8")
+        ) from None
     except (ValueError, RecursionError) as error:
         raise LineError(Finding("json", f"not JSON: {error}; was the file cut or merged by hand?")) from None
     if not isinstance(content, dict):

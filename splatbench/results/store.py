@@ -13,6 +13,7 @@ from splatbench.codec import BitstreamError, decode
 from splatbench.files import sha256_file
 from splatbench.record import Record
 from splatbench.results.findings import Finding, Place, Problem
+from splatbench.results.originals import Originals
 
 FOLDER = "files"
 
@@ -22,14 +23,18 @@ _NAME = re.compile(r"(?P<sha256>[0-9a-f]{64})\.\w+")
 class Expected(NamedTuple):
     """What a record says of its file."""
 
+    dataset: str
     image: str
+    pixel_sha256: str | None
     bytes: int | None
     height: int | None
     width: int | None
+    psnr: float | None
 
     @classmethod
     def of(cls, record: Record) -> Expected:
-        return cls(record.image, record.bytes, record.height, record.width)
+        psnr = record.metrics.get("psnr")
+        return cls(record.dataset, record.image, record.pixel_sha256, record.bytes, record.height, record.width, psnr)
 
 
 def stores(files: Sequence[Path]) -> list[tuple[Path, bool]]:
@@ -39,7 +44,9 @@ def stores(files: Sequence[Path]) -> list[tuple[Path, bool]]:
     return [(folder, read.issuperset(path.resolve() for path in folder.parent.glob("*.jsonl"))) for folder in folders]
 
 
-def check_store(folder: Path, named: Mapping[str, Expected], complete: bool) -> Iterator[Problem]:
+def check_store(
+    folder: Path, named: Mapping[str, Expected], complete: bool, originals: Originals | None = None
+) -> Iterator[Problem]:
     """Whether every file has its content's name, belongs to a record, and decodes to a picture of the record's size.
 
     Args:
@@ -47,6 +54,7 @@ def check_store(folder: Path, named: Mapping[str, Expected], complete: bool) -> 
         named: file_sha256 -> what a record with status ok says of it.
         complete: whether `named` is of all records beside the folder; else files that none of them names are passed
             over.
+        originals: if given, the PSNR of what a file decodes to is measured again wherever the original is here.
     """
     for path in sorted(folder.iterdir()):
         match = _NAME.fullmatch(path.name)
@@ -58,10 +66,10 @@ def check_store(folder: Path, named: Mapping[str, Expected], complete: bool) -> 
         elif sha256_file(path) != match["sha256"]:
             yield _problem(path, "its content has another SHA-256 than its name; copy it again")
         else:
-            yield from (_problem(path, text) for text in _content(path, named[match["sha256"]]))
+            yield from (_problem(path, text) for text in _content(path, named[match["sha256"]], originals))
 
 
-def _content(path: Path, record: Expected) -> Iterator[str]:
+def _content(path: Path, record: Expected, originals: Originals | None) -> Iterator[str]:
     data = path.read_bytes()
     if len(data) != record.bytes:
         yield f"holds {len(data)} bytes; the record of {record.image} says {record.bytes}"
@@ -73,6 +81,8 @@ def _content(path: Path, record: Expected) -> Iterator[str]:
     size = decoded.shape[:2] if isinstance(decoded, np.ndarray) else decoded.size
     if tuple(size) != (record.height, record.width):
         yield f"decodes to {size[1]}x{size[0]} pixels; {record.image} has {record.width}x{record.height}"
+    elif originals is not None and record.psnr is not None:
+        yield from originals.compare(data, path.suffix, record.dataset, record.image, record.pixel_sha256, record.psnr)
 
 
 def _problem(path: Path, text: str) -> Problem:

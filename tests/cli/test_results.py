@@ -108,3 +108,17 @@ def test_export_refuses_what_it_cannot_write(records, good, tmp_path):
     result = run("export", records, "-f", "csv", "-o", tmp_path / "x.csv")
     assert "there are no records" in str(result.exception)
     assert not (tmp_path / "x.csv").exists()
+
+
+def test_folders_that_are_not_there_are_not_made(records, tmp_path):
+    missing = tmp_path / "missing"
+    for command in (["export", records, "-f", "csv"], ["export", records, "-f", "survey"], ["merge", records]):
+        result = run(*command, "-o", missing / "folder" / "x.jsonl")
+        assert result.exit_code == 2
+        assert "there is no folder" in " ".join(result.output.replace("│", " ").split())
+        assert not missing.exists()
+
+
+def test_validate_measures_again_when_asked(records):
+    assert "measured again" not in run("validate", records).stdout
+    assert "(PSNR of 0 measured again)" in run("validate", records, "--decode").stdout

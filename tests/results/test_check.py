@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from splatbench.budget import Budget
-from splatbench.metrics import REGISTRY
+from splatbench.metrics import REGISTRY, evaluate
 from splatbench.record import Record, to_line
 from splatbench.results import across, check, history
 from splatbench.results.findings import Finding, Place, Problem, listing
+from splatbench.results.quality import of_metrics
 from tests.results.changes import changed
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
@@ -50,6 +52,11 @@ def test_the_published_records_have_no_errors():
         ({"metrics__psnr": 101.0}, "metric", "outside of its range 0 to 100"),
         ({"metrics__psnr": -1e9}, "metric", "outside of its range 0 to 100"),
         ({"metrics__psnr_u8": 20.0}, "metric", "more than rounding to 8 bits"),
+        ({"metrics__lpips_alex": 0.0}, "metric", "lpips_alex is 0, as of an exact copy, but psnr"),
+        ({"metrics__flip": 0.0}, "metric", "flip is 0, as of an exact copy, but psnr"),
+        ({"metrics__ssim": 1.0}, "metric", "ssim is 1, as of an exact copy, but psnr"),
+        ({"metrics__ms_ssim": 1.0}, "metric", "ms_ssim is 1, as of an exact copy, but psnr"),
+        ({"metrics__psnr": 100.0, "metrics__psnr_u8": 100.0}, "metric", "of an exact copy, but ssim is 0."),
         ({"metrics__psnrr": 20.0}, "metric", "unknown metric 'psnrr'"),
         ({"metrics__lpips_vgg": None}, "metric", "lpips_vgg is null"),
         ({"metrics": {}}, "metric", "without the value of any metric"),
@@ -90,6 +97,38 @@ def test_the_published_records_have_no_errors():
 def test_what_is_wrong_is_found(good, write, changes, kind, says):
     found = errors(write([changed(good[0], **changes)]))
     assert any(k == kind and says in text for k, text in found), found
+
+
+@pytest.mark.parametrize(
+    ("psnr", "name", "value", "found"),
+    [
+        (20.0, "ssim", 0.99, True),
+        (20.0, "ssim", 0.93, False),
+        (55.0, "ssim", 0.9, True),
+        (55.0, "ssim", 0.99, False),
+        (20.0, "ms_ssim", 0.999, True),
+        (20.0, "ms_ssim", 0.97, False),
+        (50.0, "ms_ssim", 0.9, True),
+        (50.0, "ms_ssim", 0.999, False),
+    ],
+)
+def test_a_similarity_far_from_its_psnr_is_remarked_on(good, write, psnr, name, value, found):
+    row = changed(good[0], metrics={"psnr": psnr, name: value})
+    texts = [finding.text for finding in findings(write([row])) if finding.warning]
+    assert [f"{name} {value:.4f} is far from what pictures of psnr {psnr:.2f} dB have" in t for t in texts] == [
+        True
+    ] * found
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2])
+@pytest.mark.parametrize("flat", [False, True])
+def test_metrics_of_real_pictures_agree(good, photograph, noise, flat):
+    """From an exact copy on, float32 rounding of a flat picture included."""
+    original = np.full((200, 180, 3), 250, np.uint8) if flat else np.ascontiguousarray(photograph[:200, :180])
+    picture = original / np.float32(255) + np.random.default_rng(0).normal(0, noise, original.shape).astype(np.float32)
+    values, _ = evaluate(["psnr", "psnr_u8", "ssim", "ms_ssim"], np.clip(picture, 0, 1, dtype=np.float32), original)
+    record = changed(good[0], metrics=values, column="control")
+    assert list(of_metrics(record)) == []
 
 
 @pytest.mark.parametrize(
@@ -175,7 +214,7 @@ def test_no_content_breaks_the_check(line, tmp_path, field, inner, value):
 
 
 def test_places_without_records(tmp_path, good, write):
-    with pytest.raises(ValueError, match="no records here"):
+    with pytest.raises(ValueError, match="holds no records"):
         check.check([tmp_path])
     with pytest.raises(ValueError, match="no such file"):
         check.check([tmp_path / "absent"])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from splatbench.budget import Budget
+from splatbench.datasets import get_dataset, load_image, pixel_sha256
 from splatbench.method import get_method
 from splatbench.results.check import check
+from splatbench.runner.scoring import score
 from splatbench.trace import Trace
 from tests.results.changes import changed
 
@@ -86,3 +90,45 @@ def test_length_size_and_decoding(stored, write):
     record = changed(record, file_sha256=broken, bytes=len(data), bpp=8 * len(data) / (24 * 40))
     (text,) = problems(write([record]))
     assert text.startswith("does not decode: ")
+
+
+@pytest.fixture
+def of_sample(good, write):
+    """A record of a picture that comes with a package, its file in files/, and its PSNR measured now."""
+    image = get_dataset("sample").images[0]
+    pixels = load_image(get_dataset("sample").path(image.name)).pixels
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=70)
+    data = buffer.getvalue()
+    sha256 = hashlib.sha256(data).hexdigest()
+    height, width = pixels.shape[:2]
+    record = changed(
+        next(record for record in good if record.column != "control" and "gaussians" in record.budget),
+        dataset="sample", image=Path(image.name).stem, pixel_sha256=pixel_sha256(pixels), height=height, width=width,
+        bytes=len(data), bpp=8 * len(data) / (height * width), file_sha256=sha256,
+        metrics={"psnr": score(data, pixels, ["psnr"], ".jpg").values["psnr"]},
+    )  # fmt: skip
+    records = write([record])
+    (records.parent / "files").mkdir()
+    (records.parent / "files" / f"{sha256}.jpg").write_bytes(data)
+    return records, record
+
+
+def test_a_shifted_psnr_is_found_where_the_original_is_here(of_sample, write):
+    records, record = of_sample
+    checked = check([records], decode=True)
+    assert (checked.measured_again, checked.problems) == (1, [])
+    assert check([records]).measured_again is None
+    for shift in (0.02, -0.02):
+        write([changed(record, metrics__psnr=record.metrics["psnr"] + shift)])
+        assert check([records]).problems == []
+        (problem,) = check([records], decode=True).problems
+        assert "evaluate again" in problem.finding.text
+        assert f"the record says {record.metrics['psnr'] + shift:.3f} dB" in problem.finding.text
+
+
+def test_what_is_not_here_is_not_measured_and_counted(of_sample, write):
+    records, record = of_sample
+    write([changed(record, dataset="../elsewhere", metrics__psnr=20.0)])
+    checked = check([records], decode=True)
+    assert (checked.encoded, checked.measured_again, checked.problems) == (1, 0, [])
