@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,7 @@ def build(
         Path | None,
         typer.Option("--results", help="Folder of experiments that ran here: their encoded files make pictures, too."),
     ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse records that `results validate` refuses.")] = False,
 ) -> None:
     """Writes the site: leaderboard, verdicts, curves, and a page for every method, data set and image.
 
@@ -39,13 +41,22 @@ def build(
 
     Example: splatbench leaderboard build -o site && open site/index.html
     """
+    from splatbench.results.check import check
     from splatbench.site.build import build as build_site
     from splatbench.site.build import gather
 
+    paths = paths or [PUBLISHED]
+    records = gather(paths)
+    checked = check(paths, store=False)
+    if checked.problems:
+        counts = f"{checked.errors} errors, {checked.warnings} warnings"
+        named = shlex.join(map(str, paths))
+        typer.echo(f"warning: {counts} in the records: `splatbench results validate {named}` lists them", err=True)
+    if strict and checked.errors:
+        typer.echo("no site was written: --strict refuses records with errors", err=True)
+        raise typer.Exit(1)
     store = files if files is not None else PUBLISHED / "files"
-    built = build_site(
-        gather(paths or [PUBLISHED]), out, results=results, store=store if store.is_dir() or files else None
-    )
+    built = build_site(records, out, results=results, store=store if store.is_dir() or files else None)
     typer.echo(
         f"{built.index.resolve()}: {built.files} files, {built.bytes / 1e6:.1f} MB; "
         f"{built.picture_files} pictures and encoded files, {built.picture_bytes / 1e6:.1f} MB"

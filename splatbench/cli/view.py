@@ -9,7 +9,12 @@ import typer
 
 
 def view(
-    file: Annotated[Path, typer.Argument(metavar="FILE.s2d", help="An encoded file.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="An .s2d file, or a picture (PNG, JPEG, WebP, AVIF, JPEG XL).", show_default=False
+        ),
+    ],
     original: Annotated[
         Path | None,
         typer.Option("--original", help="The picture that was encoded: adds its errors, PSNR and MS-SSIM."),
@@ -18,6 +23,8 @@ def view(
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
 ) -> None:
     """Shows a file in the browser, which draws its Gaussians at any zoom; one page that needs nothing else.
+
+    Pictures of other codecs are shown as pixels, and measured against --original likewise.
 
     Example: splatbench view photo.s2d --original photo.png
     """

@@ -9,9 +9,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from splatbench.files import write_atomic
-from splatbench.record import Record, read_records
+from splatbench.record import Record
 from splatbench.report.labels import budget_label, count, heading, meaning, number, signed, significant
 from splatbench.report.reference import reports_folder
+from splatbench.results.reading import LineError, lines_of, parse, record_files
 from splatbench.site import about, board, datasets, images, methods, overview, rates, times, verdicts
 from splatbench.site.links import slug
 from splatbench.site.page import NAVIGATION, Data, Page, Site
@@ -53,18 +54,18 @@ def gather(paths: Sequence[Path]) -> list[Record]:
         ValueError: a path that does not exist, a folder without records, a line that is no record, or two different
             rows for the same measurement.
     """
-    files: list[Path] = []
-    for path in paths:
-        found = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
-        if not found or not all(file.is_file() for file in found):
-            raise ValueError(f"{path} holds no records (.jsonl files); give files or folders that `collect` has filled")
-        files += found
     records: dict[tuple[str, ...], Record] = {}
-    for file in dict.fromkeys(files):
-        for record in read_records(file):
+    for file in record_files(paths):
+        for place, line in lines_of(file):
+            try:
+                record = parse(line)
+            except LineError as error:
+                raise ValueError(
+                    f"{place}: {error} (`splatbench results validate {place.path}` lists every such line)"
+                ) from None
             if records.setdefault(record.key, record) != record:
                 raise ValueError(
-                    f"{file}: a second, different row for {record.entry} on {record.image} ({record.budget_slug}, "
+                    f"{place}: a second, different row for {record.entry} on {record.image} ({record.budget_slug}, "
                     f"{record.snapshot}); `splatbench results merge` resolves conflicts, `validate` lists them"
                 )
     if not records:

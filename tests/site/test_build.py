@@ -95,7 +95,7 @@ def test_nothing_to_show(tmp_path):
         build([], tmp_path / "site")
     with pytest.raises(ValueError, match="holds no records"):
         gather([tmp_path])
-    with pytest.raises(ValueError, match="holds no records"):
+    with pytest.raises(ValueError, match="nowhere: no such file or folder"):
         gather([tmp_path / "nowhere"])
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(ValueError, match="nothing to show"):
@@ -106,7 +106,15 @@ def test_nothing_to_show(tmp_path):
 def test_a_broken_line_is_named(few, tmp_path):
     write_records(tmp_path / "good.jsonl", few[:3])
     (tmp_path / "bad.jsonl").write_text((tmp_path / "good.jsonl").read_text() + '{"experiment": "x"}\n')
-    with pytest.raises(ValueError, match=r"bad\.jsonl, line 4"):
+    with pytest.raises(ValueError, match=r"bad\.jsonl:4: does not fit the schema"):
+        gather([tmp_path])
+
+
+def test_a_file_that_is_not_utf8_is_named_with_its_line(few, tmp_path):
+    write_records(tmp_path / "bad.jsonl", few[:1])
+    with open(tmp_path / "bad.jsonl", "ab") as file:
+        file.write(b"\xff\xfe\n")
+    with pytest.raises(ValueError, match=r"bad\.jsonl:2: not UTF-8: .* at byte 0; save the file as UTF-8"):
         gather([tmp_path])
 
 
@@ -115,7 +123,7 @@ def test_the_same_row_twice_counts_once_and_a_conflict_is_refused(few, tmp_path)
     write_records(tmp_path / "b.jsonl", few[:3])
     assert gather([tmp_path]) == few[:3]
     write_records(tmp_path / "b.jsonl", [few[0].model_copy(update={"encode_seconds": 1e6})])
-    with pytest.raises(ValueError, match=r"b\.jsonl: a second, different row for"):
+    with pytest.raises(ValueError, match=r"b\.jsonl:1: a second, different row for"):
         gather([tmp_path])
 
 
@@ -126,6 +134,21 @@ def test_command(few, tmp_path):
     done = CliRunner().invoke(app, ["build", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "site")])
     assert done.exit_code == 0, done.output
     assert "index.html: " in done.stdout
+    assert (tmp_path / "site" / "index.html").is_file()
+
+
+def test_command_says_what_is_wrong_with_the_records_and_strict_refuses_them(few, tmp_path):
+    from splatbench.cli.leaderboard import app
+
+    write_records(tmp_path / "a.jsonl", [few[0].model_copy(update={"bpp": 99.0, "method": "gone"}), *few[1:30]])
+    arguments = ["build", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "site")]
+    refused = CliRunner().invoke(app, [*arguments, "--strict"])
+    assert refused.exit_code == 1
+    assert "no site was written" in refused.stderr
+    assert not (tmp_path / "site").exists()
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0
+    assert re.search(r"1 errors, \d+ warnings in the records: `splatbench results validate .*a\.jsonl`", done.stderr)
     assert (tmp_path / "site" / "index.html").is_file()
 
 
