@@ -96,6 +96,7 @@ def opened(watched, tmp_path: Path, spec: Comparison, gaussians: tuple[bytes, np
             '<main><h1>Test</h1><div data-compare style="width: 640px"></div></main></html>'
         )
         (tmp_path / "page.html").write_text(page)
+        watched.page.set_viewport_size({"width": 720, "height": 960})  # what is not seen is not drawn
         watched.page.goto((tmp_path / "page.html").as_uri())
         watched.page.locator(".compare-stage").wait_for()
         settle(watched.page)
@@ -138,6 +139,11 @@ def shot(page) -> np.ndarray:
     return pixels[top : top + round(box["height"])]
 
 
+def colours(pixels: np.ndarray) -> np.ndarray:
+    """The different colours of a picture, each as one number: much faster than np.unique along an axis."""
+    return np.unique(pixels.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32))
+
+
 def at_centres(stage: np.ndarray) -> np.ndarray:
     """Colours at the centres of the picture's pixels, at scale 10: [48, 64, 3]."""
     return stage[SCALE // 2 :: SCALE, SCALE // 2 :: SCALE].astype(int)
@@ -152,9 +158,9 @@ def test_every_script_of_the_component_is_named() -> None:
 def test_the_divider_parts_left_and_right(opened: Open, watched) -> None:
     page = opened()
     divide(page, 25)
-    colours = at_centres(shot(page))
+    shown = at_centres(shot(page))
     expected = np.where(np.arange(WIDTH)[None, :, None] < WIDTH // 4, picture(0), picture(1))
-    assert np.array_equal(colours, expected)
+    assert np.array_equal(shown, expected)
     assert watched.problems == []
 
 
@@ -204,8 +210,7 @@ def test_zooming_in_shows_pixels_as_squares(opened: Open) -> None:
     for _ in range(4):
         page.keyboard.press("+")
     settle(page)
-    shown = {tuple(colour) for colour in shot(page).reshape(-1, 3)}
-    assert shown <= {tuple(colour) for colour in picture(0).reshape(-1, 3)}
+    assert np.isin(colours(shot(page)), colours(picture(0))).all()
     assert page.locator(".compare-zoom").inner_text() == "2\u202f441 %"
     page.keyboard.press("0")
     settle(page)
@@ -295,8 +300,8 @@ def test_beyond_native_resolution_gaussians_have_no_squares(opened: Open) -> Non
     pixels = shot(page)
     choose(page, "Left", layer="gaussians")
     drawn = shot(page)
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) <= HEIGHT * WIDTH
-    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 2 * HEIGHT * WIDTH
+    assert len(colours(pixels)) <= HEIGHT * WIDTH
+    assert len(colours(drawn)) > 2 * HEIGHT * WIDTH
     # the Gaussians at the centres of pixels are the pixels: positions have not moved
     between = (drawn[4::10, 4::10].astype(float) + drawn[5::10, 5::10]) / 2
     assert np.abs(between - at_centres(pixels)).mean() < 2
@@ -306,7 +311,7 @@ def test_ellipses_and_density_say_what_they_show(opened: Open, watched) -> None:
     page = opened()
     choose(page, "Left", "g2", "density")
     divide(page, 100)
-    assert len(np.unique(shot(page).reshape(-1, 3), axis=0)) > 20
+    assert len(colours(shot(page))) > 20
     plain = shot(page)
     page.get_by_label("Ellipses of Gaussians").select_option("2")
     settle(page)

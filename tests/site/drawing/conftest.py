@@ -72,6 +72,17 @@ MADE = {
 }
 NAMES = (*FITS, *MADE)
 
+#: One for each way of drawing; the others hold the same kinds of numbers, and those are compared bit for bit.
+DRAWN = (
+    "gaussianimage published",
+    "image_gs codes",
+    "smartsplat",
+    "lig",
+    "lig codes",
+    "threedgs",
+    "air stretched codes",
+)
+
 
 @functools.cache
 def encoded_file(name: str) -> bytes:
@@ -170,6 +181,12 @@ def kit() -> SimpleNamespace:
 @pytest.fixture(params=NAMES)
 def encoded(request) -> bytes:
     """Each of the files in turn."""
+    return encoded_file(request.param)
+
+
+@pytest.fixture(params=[n if n in DRAWN else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
+def drawable(request) -> bytes:
+    """Each of the files, in the default run those of DRAWN."""
     return encoded_file(request.param)
 
 

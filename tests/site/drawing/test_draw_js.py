@@ -102,11 +102,11 @@ def test_switches_change_what_is_drawn(kit):
         assert np.abs(reference(g) - reference(dataclasses.replace(g, compat=frozenset()))).max() > 1.5
 
 
-def test_files_of_all_methods_are_drawn_as_python_draws_them(page, kit, encoded):
-    decoded = decode(encoded)
+def test_files_of_all_methods_are_drawn_as_python_draws_them(page, kit, drawable):
+    decoded = decode(drawable)
     image = 255 * render(decoded).clamp(0, 1).numpy()
     wanted = np.repeat(image, 3, 2) if image.shape[2] == 1 else image[..., :3]
-    check(drawn(page, kit, encoded, decoded.size), wanted)
+    check(drawn(page, kit, drawable, decoded.size), wanted)
 
 
 @pytest.mark.parametrize("name", ["sum", "sum, gamma", "topk", "topk of 1", "alpha", "alpha, opaque"])

@@ -33,8 +33,8 @@ def opened(watched, path: Path, width: int = 480):
     """The page once its comparison is drawn; small, because software draws here."""
     watched.page.set_viewport_size({"width": width, "height": 640})
     watched.page.goto(path.as_uri())
-    watched.page.wait_for_selector(".compare-stage canvas")
-    watched.page.wait_for_timeout(400)
+    watched.page.wait_for_selector(".compare-stage[aria-busy=false] canvas")
+    watched.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return watched.page
 
 
@@ -48,7 +48,7 @@ def test_the_page_shows_a_file_beside_its_original(folder, watched):
     out = folder / "page.html"
     result = run(folder / "photo.s2d", "--original", folder / "photo.png", "--out", out)
     assert result.exit_code == 0 and str(out) in result.output
-    page = opened(watched, out, width=1440)
+    page = opened(watched, out, width=720)
     text = page.inner_text("main")
     measured = score((folder / "photo.s2d").read_bytes(), load_image(folder / "photo.png").pixels, ["psnr"]).values[
         "psnr"
@@ -113,7 +113,10 @@ def test_only_its_own_scripts_may_run(folder, watched):
     assert any("Content Security Policy" in problem for problem in watched.problems)
 
 
-@pytest.mark.parametrize("name", ["lig", "textures", "grey", "threedgs", "image_gs"])
+@pytest.mark.parametrize(
+    "name",
+    ["lig", "textures", *(pytest.param(name, marks=pytest.mark.slow) for name in ("grey", "threedgs", "image_gs"))],
+)
 def test_other_files(folder, watched, kit, name):
     (folder / "other.s2d").write_bytes(kit.encoded_file(name))
     out = folder / "page.html"
