@@ -285,7 +285,7 @@ def test_pages_say_the_range_and_the_caveats():
     for path in ("verdicts.html", "verdicts/air-table1.html"):
         assert summary.reproduced_text in pages[path] and "the paper does not name" in pages[path]
     page = pages["verdicts/air-table1.html"]
-    assert "all of them have caveats" in page and "the paper does not state: covariance variant, learning rate" in page
+    assert "(all with caveats)" in page and "the paper does not state: covariance variant, learning rate" in page
     assert "The paper does not name its variant of GaussianImage." in page
     lines = csv.DictReader(io.StringIO(data["data/verdicts.csv"].decode()))
     judged = [line for line in lines if line["verdict"] in ("reproduced", "better", "worse")]
