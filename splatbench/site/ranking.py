@@ -99,8 +99,8 @@ def _subset(candidates: Sequence[SiteRow]) -> frozenset[str]:
     """The images that a board is compared on: of the rows' sets of images, and what two of them share, the one on
     which most methods can be compared; of equal ones the largest; never less than half of the most complete row's.
 
-    So a row on four of 24 images does not cut the others down to four, and variants of one method that ran on more images
-    than the rest do not keep the rest out.
+    So a row on four of 24 images does not cut the others down to four, and variants of one method that ran on more
+    images than the rest do not keep the rest out.
     """
     sets = {frozenset(row.row.values[RANK_BY]) for row in candidates} - {frozenset()}
     most = max(map(len, sets), default=0)
