@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -14,6 +15,17 @@ from splatbench.site.series import Series
 
 INTERPOLATION: Interpolation = "pchip"
 MIN_OVERLAP = 0.5
+
+#: Bootstrap intervals of fewer images are known to be somewhat too narrow (see `analysis.intervals`).
+NARROW_BELOW = 20
+
+#: What turns a reason of one image into one that several share: its numbers go.
+_NUMBERS = (
+    (re.compile(r"quality does not improve from rate .*"), "quality does not improve everywhere as the rate rises"),
+    (re.compile(r"only \S+ % of the shorter curve overlaps"), "too little of the shorter curve overlaps"),
+    (re.compile(r"the quality at rate \S+ is infinite"), "the quality at some rate is infinite"),
+    (re.compile(r"two points have the rate \S+"), "two points have the same rate"),
+)
 
 #: Of so many curves all pairs are computed; where there are more, anchors are controls alone, as far as that goes.
 MOST_DELTAS = 4000
@@ -28,8 +40,9 @@ def deltas(series: Sequence[Series], images: Sequence[str]) -> dict[str, Any]:
     Returns:
         series: keys of the series that can have a delta; left_out: key -> why not; anchors: keys of those that are
         anchors; pairs: for each anchor and each other series
-        [anchor, test, rate, quality], both [mean, low, high, n, overlap, reason]: mean in percent and dB, `overlap` the
-        smallest over the images, places in `series`.
+        [anchor, test, rate, quality], both [mean, low, high, n, overlap, reasons]: mean in percent and dB, `overlap`
+        the smallest over the images, `reasons` [[why, places in images ...] ...] for all images without a value; places
+        in `series`. images: their number, which a mean is over where no reason is given.
     """
     curves = {one.key: _curves(one, images) for one in series}
     usable = [one for one in series if len(curves[one.key]) == len(images) and images]
@@ -43,17 +56,18 @@ def deltas(series: Sequence[Series], images: Sequence[str]) -> dict[str, Any]:
         anchors = [one for one in usable if one.kind == "control"]
         anchors = anchors[: max(1, MOST_DELTAS // (len(usable) * len(images)))]
     places = {one.key: place for place, one in enumerate(usable)}
+    order = {image: place for place, image in enumerate(images)}
     pairs = []
     for one, other in combinations(usable, 2):
         anchor, test = (one, other) if one in anchors else (other, one)
         if anchor not in anchors:
             continue
         rates, qualities = _of_pair(curves[anchor.key], curves[test.key])
-        pairs.append([places[anchor.key], places[test.key], _mean(rates), _mean(qualities)])
+        pairs.append([places[anchor.key], places[test.key], _mean(rates, order), _mean(qualities, order)])
         if test in anchors:
             rates = {image: _turned(delta, _inverse) for image, delta in rates.items()}
             qualities = {image: _turned(delta, operator.neg) for image, delta in qualities.items()}
-            pairs.append([places[test.key], places[anchor.key], _mean(rates), _mean(qualities)])
+            pairs.append([places[test.key], places[anchor.key], _mean(rates, order), _mean(qualities, order)])
     return {
         "series": [one.key for one in usable],
         "anchors": [one.key for one in anchors],
@@ -100,10 +114,12 @@ def _inverse(percent: float) -> float:
     return 100 / (1 + percent / 100) - 100
 
 
-def _mean(found: dict[str, BD]) -> list[Any]:
+def _mean(found: dict[str, BD], order: dict[str, int]) -> list[Any]:
     mean: MeanBD = mean_bd(found)
     overlaps = [delta.overlap for delta in found.values() if delta.overlap is not None]
-    reasons = sorted({f"{reason} ({image})" for image, reason in mean.reasons.items()})
+    reasons: dict[str, list[int]] = {}
+    for image, reason in mean.reasons.items():
+        reasons.setdefault(_shared(reason), []).append(order[image])
     interval = mean.interval
     return [
         _short(mean.mean),
@@ -111,8 +127,14 @@ def _mean(found: dict[str, BD]) -> list[Any]:
         None if interval is None else _short(interval.high),
         mean.n,
         _short(min(overlaps, default=None)),
-        reasons[0] if reasons else None,
+        [[reason, *sorted(places)] for reason, places in reasons.items()],
     ]
+
+
+def _shared(reason: str) -> str:
+    for pattern, text in _NUMBERS:
+        reason = pattern.sub(text, reason)
+    return reason
 
 
 def _short(value: float | None) -> float | None:

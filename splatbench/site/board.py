@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from splatbench.metrics import REGISTRY
-from splatbench.report.labels import COLUMN_TITLES, DECIMALS, QUANTITIES, heading, meaning
+from splatbench.report.labels import COLUMN_TITLES, DECIMALS, QUANTITIES, heading, meaning, target_label
 from splatbench.site.compact import compact
+from splatbench.site.devices import devices
 from splatbench.site.intervals import mean_intervals, row_intervals
 from splatbench.site.page import Data, Page, Site, script
 from splatbench.site.pairs import pairs
@@ -20,6 +21,9 @@ from splatbench.site.variants import variants
 
 #: Quantities that the leaderboard shows beside the metrics; the last one only where a record has it.
 _QUANTITIES = ("n_actual", "bpp", "nominal_bpp", "encode_seconds", "decode_seconds", "peak_memory_mib", "energy_joules")
+
+#: Quantities that are seen only when a reader asks for more columns, so that the others fit a screen.
+_MORE = ("psnr_u8", "nominal_bpp", "decode_seconds", "peak_memory_mib", "energy_joules")
 
 #: Boards with more ranked rows do not say of each pair who is better.
 MOST_COMPARED = 100
@@ -41,6 +45,7 @@ class Column:
     numeric: bool = False
     digits: int | None = None
     better: str = ""  # "higher" or "lower", where one is better
+    more: bool = False  # seen when a reader asks for more columns
 
 
 def pages(site: Site) -> Iterator[Page | Data]:
@@ -99,14 +104,23 @@ def columns(names: Sequence[str]) -> list[Column]:
             "Ours: a method or weights of this project. Control: not a Gaussian method, or one that shows what a "
             "trivial answer gets; never ranked.",
         ),
-        Column("budget", "Budget", "What the method was given: a count, a rate, a quality, limits on steps or time."),
+        Column(
+            "budget",
+            "Budget",
+            "What the method was given: a count, a rate, a quality, limits on steps or time. With one board chosen, "
+            "what is not in its name; a dash says that nothing else was given.",
+        ),
         *([quantities["n_actual"]] if "n_actual" in quantities else []),
         Column("steps", "Steps", "Fitting steps per image; a dash where they differ between images.", True, 0),
         Column("images", "Images", "Images with a result, of those that the data set has in the records.", True, 0),
         *metrics,
         *others,
         Column("seeds", "Seeds", "Seeds; with several, the standard deviation over them of the mean PSNR.", True, 0),
-        Column("device", "Device", "What the encoder ran on. Times of different devices are not comparable."),
+        Column(
+            "device",
+            "Device",
+            "What the encoder ran on, and with how many threads. Times of different devices are not comparable.",
+        ),
         Column(
             "remarks",
             "Remarks",
@@ -118,7 +132,7 @@ def columns(names: Sequence[str]) -> list[Column]:
 
 def _number(name: str) -> Column:
     better = REGISTRY[name].direction if name in REGISTRY else ""
-    return Column(name, heading(name), meaning(name), True, DECIMALS.get(name), better)
+    return Column(name, heading(name), meaning(name), True, DECIMALS.get(name), better, name in _MORE)
 
 
 def board_data(site: Site, found: Sequence[Board], names: Sequence[str]) -> dict[str, Any]:
@@ -137,7 +151,7 @@ def board_data(site: Site, found: Sequence[Board], names: Sequence[str]) -> dict
         "columnTitles": COLUMN_TITLES,
         "columns": [
             {"key": c.key, "heading": c.heading, "meaning": c.meaning, "numeric": c.numeric, "digits": c.digits,
-             "better": c.better}
+             "better": c.better, "more": c.more}
             for c in columns(names)
         ],
         "boards": [
@@ -196,9 +210,11 @@ def _row(
         "method": row.record.method,
         "column": row.record.column,
         "budget": row.row.budget,
+        "limits": _limits(row),
         "final": row.record.snapshot == "final",
         "steps": row.row.steps,
         "means": [compact(row.row.means.get(name)) for name in names],
+        "counts": {name: n for name in names if 0 < (n := row.row.counts.get(name, 0)) < len(row.row.images)},
         "interval": interval,
         "shared": True if same else None if subset is None else _means(row, subset, names),
         "sharedInterval": None if same else subset_interval,
@@ -209,14 +225,20 @@ def _row(
         "busy": row.busy or None,
         "seeds": len(row.seeds),
         "spread": compact(_spread(row)),
-        "devices": list(row.row.devices),
+        "devices": devices(row.records),
         "stale": list(row.stale),
         "failures": [f"{status.replace('_', ' ')} on {len(images)}: {reason}"
                      for (status, reason), images in row.row.reasons.items()],
         "notRun": [f"{heading(name)}: {reason}" for name, reasons in row.row.not_run.items() for reason in reasons],
         "notes": list(row.row.notes),
     }  # fmt: skip
-    return {key: value for key, value in found.items() if value not in (None, [], "")}
+    return {key: value for key, value in found.items() if value not in (None, [], {}, "")}
+
+
+def _limits(row: SiteRow) -> str:
+    """The budget without what the name of the row's board says already."""
+    own = target_label(row.record.budget)
+    return row.row.budget if own == "native" else row.row.budget.removeprefix(own).removeprefix(", ")
 
 
 def _spread(row: SiteRow) -> float | None:
@@ -235,12 +257,12 @@ def _means(row: SiteRow, images: dict[str, float], names: Sequence[str]) -> list
 
 
 def _csv(site: Site, found: Sequence[Board], names: Sequence[str]) -> str:
-    """All rows with unrounded means, one heading line."""
+    """All rows with unrounded means, and over how many images each is; one heading line."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     head = ["id", "dataset", "track", "target", "family", "method", "column", "budget", "snapshot", "steps"]
     tail = ["rank_low", "rank_high", "unranked", "images", "total", "seeds", "spread_over_seeds", "devices", "stale"]
-    writer.writerow([*head, *names, *tail])
+    writer.writerow([*head, *names, *tail, *(f"{name}_images" for name in names)])
     of_row = {row.id: board for board in found for row in board.rows}
     for row in site.rows:
         board = of_row[row.id]
@@ -249,7 +271,8 @@ def _csv(site: Site, found: Sequence[Board], names: Sequence[str]) -> str:
         start = [row.id, row.dataset, row.track, row.target, row.family, r.method, r.column, row.row.budget, r.snapshot]
         end = [*((rank.low, rank.high) if rank else ("", "")), board.excluded.get(row.id) or board.reason or ""]
         end += [len(row.row.images), row.row.total, len(row.seeds), _blank(_spread(row))]
-        end += ["; ".join(row.row.devices), "; ".join(row.stale)]
+        end += ["; ".join(devices(row.records)), "; ".join(row.stale)]
+        end += [row.row.counts.get(name, 0) for name in names]
         writer.writerow([*start, _blank(row.row.steps), *(_blank(row.row.means.get(name)) for name in names), *end])
     return buffer.getvalue()
 

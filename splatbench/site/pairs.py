@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from splatbench.analysis.paired import compare_rows
 from splatbench.metrics import REGISTRY
+from splatbench.site.bjontegaard import NARROW_BELOW
 from splatbench.site.ranking import RANK_BY, Board
+from splatbench.site.rows import SiteRow
 
-#: Boards of more ranked rows have only their values image by image: pairs grow with the square.
+#: So many rows of a board are compared with each other, pairs grow with the square; none where more are ranked. Of the
+#: others there are only the values image by image.
 MOST_ROWS = 40
 
 #: As printed with two decimals, smaller differences are none.
@@ -25,8 +29,10 @@ def pairs(found: Sequence[Board]) -> dict[str, Any]:
 
     Returns:
         images: data set -> names. values: id of a row -> PSNR in the order of these names, null where there is none.
-        boards: per board None, or the ids of its ranked rows and for each pair of them (first with second, first with
-        third ...) [difference, low, high, wins, ties, losses, p], low and high null for fewer than three images.
+        boards: per board None, or ids of its rows and for each pair of them (first with second, first with third ...)
+        [difference, low, high, wins, ties, losses, p], or null where they share no image. Low and high are null for
+        fewer than three images, p where one of the two is not ranked. Ranked rows are compared on the images that the
+        board shares, others on those that the two share.
     """
     names: dict[str, set[str]] = {}
     for board in found:
@@ -39,31 +45,64 @@ def pairs(found: Sequence[Board]) -> dict[str, Any]:
         for board in found
         for row in board.rows
     }
-    return {"tie": TIE, "images": images, "values": values, "boards": [_board(board) for board in found]}
+    return {
+        "tie": TIE,
+        "narrowBelow": NARROW_BELOW,
+        "images": images,
+        "values": values,
+        "boards": [_board(board) for board in found],
+    }
 
 
 def _board(board: Board) -> dict[str, Any] | None:
-    values = board.values(RANK_BY)
-    if values is None or not 2 <= len(board.ranked) <= MOST_ROWS or not board.images:
+    rows = _compared(board)
+    values = {row.id: row.row.values[RANK_BY] for row in rows}
+    ranked = {row.id for row in board.ranked}
+    # Pairs with the same images are resampled together.
+    groups: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    for one, other in combinations(values, 2):
+        both = one in ranked and other in ranked
+        images = board.images if both else tuple(sorted(values[one].keys() & values[other].keys()))
+        groups.setdefault(images, []).append((one, other))
+    found: dict[tuple[str, str], list[float | None]] = {}
+    for images, members in groups.items():
+        if images:
+            for pair, numbers in zip(members, _compare(members, images, values), strict=True):
+                tested = pair[0] in ranked and pair[1] in ranked
+                found[pair] = numbers if tested else [*numbers[:-1], None]
+    if not found:
         return None
-    first, second = np.triu_indices(len(values), k=1)
+    return {"rows": list(values), "pairs": [found.get(pair) for pair in combinations(values, 2)]}
+
+
+def _compared(board: Board) -> list[SiteRow]:
+    """Ranked rows, then the others, finals first, as far as there are not too many."""
+    if len(board.ranked) > MOST_ROWS:
+        return []
+    ranked = {row.id for row in board.ranked}
+    others = [row for row in board.rows if row.id not in ranked and row.row.values.get(RANK_BY)]
+    others.sort(key=lambda row: row.record.snapshot != "final")
+    return [*board.ranked, *others][:MOST_ROWS]
+
+
+def _compare(
+    members: Sequence[tuple[str, str]], images: Sequence[str], values: dict[str, dict[str, float]]
+) -> list[list[float | None]]:
+    """Numbers of pairs of rows over the same images."""
+    first, second = (np.array([[values[pair[i]][image] for image in images] for pair in members]) for i in (0, 1))
     higher = REGISTRY[RANK_BY].direction == "higher"
-    compared = compare_rows(values[first], values[second], tie=TIE, higher_is_better=higher, resamples=_RESAMPLES)
-    return {
-        "rows": [row.id for row in board.ranked],
-        "pairs": [
-            [
-                _rounded(pair.difference),
-                None if pair.interval is None else _rounded(pair.interval.low),
-                None if pair.interval is None else _rounded(pair.interval.high),
-                pair.wins,
-                pair.ties,
-                pair.losses,
-                None if pair.p_value is None else float(f"{pair.p_value:.3g}"),
-            ]
-            for pair in compared
-        ],
-    }
+    return [
+        [
+            _rounded(pair.difference),
+            None if pair.interval is None else _rounded(pair.interval.low),
+            None if pair.interval is None else _rounded(pair.interval.high),
+            pair.wins,
+            pair.ties,
+            pair.losses,
+            None if pair.p_value is None else float(f"{pair.p_value:.3g}"),
+        ]
+        for pair in compare_rows(first, second, tie=TIE, higher_is_better=higher, resamples=_RESAMPLES)
+    ]
 
 
 def _rounded(value: float | None) -> float | None:

@@ -9,10 +9,19 @@ from typing import Any
 from splatbench.analysis.bd import FEWEST_POINTS
 from splatbench.metrics import REGISTRY
 from splatbench.report.labels import DECIMALS, heading, meaning
-from splatbench.site.bjontegaard import INTERPOLATION, MIN_OVERLAP, deltas
+from splatbench.site.bjontegaard import INTERPOLATION, MIN_OVERLAP, NARROW_BELOW, deltas
 from splatbench.site.compact import compact
 from splatbench.site.page import Data, Page, Site, script
-from splatbench.site.series import FLOAT_BITS, Series, Subset, series_of, subsets
+from splatbench.site.series import (
+    FLOAT_BITS,
+    NOT_QUANTISED,
+    Series,
+    Subset,
+    retired_labels,
+    series_of,
+    split_retired,
+    subsets,
+)
 
 
 def pages(site: Site) -> Iterator[Page | Data]:
@@ -28,6 +37,7 @@ def pages(site: Site) -> Iterator[Page | Data]:
             "min_overlap": MIN_OVERLAP,
             "fewest_points": FEWEST_POINTS,
             "float_bits": FLOAT_BITS,
+            "not_quantised": NOT_QUANTISED.strip(),
         },
         scripts=(
             "assets/vendor/d3.min.js",
@@ -47,14 +57,18 @@ def rates_data(site: Site, metrics: Sequence[str]) -> dict[str, Any]:
 
     Numbers of a point stand in the order of `numbers`; null where a value is missing on one of the images.
     """
-    numbers = ["bpp", "n_actual", *metrics]
+    numbers = ["bpp", "n_actual", "bytes", *metrics]
     datasets = {}
     for dataset in site.datasets:
-        series = series_of([row for row in site.rows if row.dataset == dataset])
+        rows = [row for row in site.rows if row.dataset == dataset and row.record.snapshot == "final"]
+        kept, retired = split_retired(rows)
+        series = series_of(kept)
         if series:
-            datasets[dataset] = _dataset(series, numbers)
+            datasets[dataset] = _dataset(series, numbers) | {"retired": retired_labels(retired)}
     return {
         "numbers": numbers,
+        "narrowBelow": NARROW_BELOW,
+        "fewestPoints": FEWEST_POINTS,
         "metrics": [
             {"key": name, "heading": heading(name), "meaning": meaning(name), "digits": DECIMALS.get(name, 4),
              "better": REGISTRY[name].direction}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from splatbench.analysis.bd import FEWEST_POINTS
+from splatbench.method import available
 from splatbench.report.labels import COLUMN_TITLES, count
 from splatbench.site.links import short_hash
 from splatbench.site.rows import SiteRow
@@ -19,6 +20,9 @@ Kind = Literal["control", "quantised", "float"]
 #: Bits per Gaussian below which the file must be quantised: eight parameters of 16 bits. As float32 they take 256,
 #: about 190 after entropy coding.
 FLOAT_BITS = 128
+
+#: What labels of float32 files end with.
+NOT_QUANTISED = " · float32"
 
 #: Sets of images that a reader can choose from.
 MOST_SUBSETS = 5
@@ -46,6 +50,20 @@ class Series:
     method: str
     kind: Kind
     rows: tuple[SiteRow, ...]
+
+
+def split_retired(rows: Sequence[SiteRow]) -> tuple[list[SiteRow], list[SiteRow]]:
+    """Rows, and those of them whose method is not there any more: what took its place measures the same once more, so
+    that curves leave them out."""
+    known = available()
+    retired = [row for row in rows if row.record.method not in known]
+    return [row for row in rows if row.record.method in known], retired
+
+
+def retired_labels(rows: Sequence[SiteRow]) -> list[str]:
+    """What a page says of rows that it leaves out: "JPEG (method jpeg), 4 rows"."""
+    counts = Counter((row.family, row.record.method) for row in rows)
+    return [f"{family} (method {method}), {n} row{'s' * (n != 1)}" for (family, method), n in counts.items()]
 
 
 def series_of(rows: Sequence[SiteRow]) -> list[Series]:
@@ -85,9 +103,10 @@ def _settings(row: SiteRow) -> dict[str, Any]:
 def _series(key: tuple[str, ...], rows: list[SiteRow], variant: str) -> Series:
     r = rows[0].record
     column = "" if r.column == "control" else f", {COLUMN_TITLES[r.column]}"
-    label = rows[0].family + column + (f" ({variant})" if variant else "")
     ordered = tuple(sorted(rows, key=lambda row: (row.row.means["bpp"], row.id)))
-    return Series(short_hash(*key), label, rows[0].family, r.column, r.method, _kind(ordered), ordered)
+    kind = _kind(ordered)
+    label = rows[0].family + column + (f" ({variant})" if variant else "") + (NOT_QUANTISED if kind == "float" else "")
+    return Series(short_hash(*key), label, rows[0].family, r.column, r.method, kind, ordered)
 
 
 def _kind(rows: Sequence[SiteRow]) -> Kind:
@@ -107,23 +126,27 @@ class Subset:
 
     Attributes:
         series: how many have a point on all of these images.
-        curves: how many of them have enough points for a Bjøntegaard delta.
+        curves: how many of codecs and quantised Gaussians have enough points for a Bjøntegaard delta.
+        float_curves: how many float32 ones.
     """
 
     images: tuple[str, ...]
     series: int
     curves: int
+    float_curves: int
 
     @property
     def label(self) -> str:
         images = "1 image" if len(self.images) == 1 else f"{count(len(self.images))} images"
-        return f"{images}: {self.series} series, {self.curves} of them of {FEWEST_POINTS} points or more"
+        curves = f"{self.curves} curves" + (f" and {self.float_curves} of float32" if self.float_curves else "")
+        return f"{images}: {curves}, {self.series} series with single points"
 
 
 def subsets(series: Sequence[Series]) -> list[Subset]:
-    """Sets of images to choose from; the first is the default: the one on which most curves can be compared, of equal
-    ones the largest. Candidates are the sets that rows have, and what all rows share; a set is left out where another
-    one has at least as many images, series and curves."""
+    """Sets of images to choose from; the first is the default: the one on which most curves of codecs and quantised
+    Gaussians can be compared (of float32 files, which are shown on demand, where there are none), of equal ones the
+    largest. Candidates are the sets that rows have, and what all rows share; a set is left out where another one has at
+    least as many images and series, and comes before it."""
     found = [(frozenset(row.row.images), place) for place, one in enumerate(series) for row in one.rows]
     counts = Counter(images for images, _ in found)
     if not counts:
@@ -132,8 +155,9 @@ def subsets(series: Sequence[Series]) -> list[Subset]:
     scored = []
     for images in candidates:
         points = Counter(place for others, place in found if images <= others)
-        scored.append(Subset(tuple(sorted(images)), len(points), sum(n >= FEWEST_POINTS for n in points.values())))
-    scored.sort(key=lambda s: (-s.curves, -len(s.images), -s.series, s.images))
+        curves = Counter(series[place].kind == "float" for place, n in points.items() if n >= FEWEST_POINTS)
+        scored.append(Subset(tuple(sorted(images)), len(points), curves[False], curves[True]))
+    scored.sort(key=lambda s: (-s.curves, -s.float_curves if not s.curves else 0, -len(s.images), -s.series, s.images))
     chosen: list[Subset] = []
     for subset in scored:
         if not any(len(c.images) >= len(subset.images) and c.series >= subset.series for c in chosen):

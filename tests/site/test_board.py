@@ -23,7 +23,7 @@ IMAGES = [f"image{i:02d}" for i in range(12)]
 def record(entry: str, image: str, psnr: float | None = 30.0, **changes) -> Record:
     values = {
         "experiment": "made_up", "dataset": "photos", "image": image, "height": 100, "width": 200, "entry": entry,
-        "method": "some", "family": entry, "config": {"which": entry}, "config_hash": entry,
+        "method": "image_gs", "family": entry, "config": {"which": entry}, "config_hash": entry,
         "budget": {"gaussians": 1000}, "budget_slug": "n1000", "n_target": 1000, "n_actual": 1000,
         "metrics": {"psnr": psnr}, "bytes": 4000, "bpp": 1.6, "encode_seconds": 2.0, "decode_seconds": 0.1,
         "iterations": 10, "provenance": Provenance(device="cpu"),
@@ -135,9 +135,56 @@ def test_settings_tell_rows_of_one_name_apart():
         record("x", image, config={"a": value, "b": 1}, config_hash=str(value)) for value in (1, 2) for image in IMAGES
     ]
     texts = set(variants(site_rows(records)).values())
-    assert texts == {"a = 1", "a = 2"}
-    assert differences([{"a": True}, {"a": False}, {}]) == ["a = yes", "default settings", "default settings"]
+    assert texts == {"a 1", "a 2"}
+    assert differences([{"a_b": True}, {"a_b": False}, {}]) == ["a b", "default settings", "default settings"]
+    assert differences([{"iterations": 2000, "seconds": 0.5}, {"seconds": 20}]) == [
+        "2\u202f000 iterations, at most 0.5 s", "at most 20 s"
+    ]  # fmt: skip
     assert variants(site_rows(entry("alone", 0))) == {}
+
+
+def test_a_mean_over_fewer_images_says_over_how_many(tmp_path, watched):
+    part = [record("a", image, 30.0, metrics={"psnr": 30.0} | ({"ms_ssim": 0.9} if i < 3 else {}))
+            for i, image in enumerate(IMAGES)]  # fmt: skip
+    site = make_site(part)
+    assert data_of(site)["rows"][0]["counts"] == {"ms_ssim": 3}
+    (line,) = csv.DictReader(io.StringIO(dict_of(site)["data/leaderboard.csv"]))
+    assert (line["ms_ssim_images"], line["psnr_images"]) == ("3", "12")
+    write(site, tmp_path, board.pages)
+    watched.page.goto((tmp_path / "leaderboard.html").as_uri())
+    assert "3 of 12 images" in watched.page.locator("#board td.col-ms-ssim").inner_text()
+    assert "of" not in watched.page.locator("#board td.col-psnr").inner_text()
+
+
+def test_threads_belong_to_the_device():
+    one, two = (Provenance(device="cpu", threads=n) for n in (1, 2))
+    site = make_site([*entry("a", 1.0, provenance=one), *entry("b", 0.0, provenance=two)])
+    assert [row["devices"] for row in data_of(site)["rows"]] == [["cpu, 1 thread"], ["cpu, 2 threads"]]
+
+
+def test_what_the_board_s_name_says_is_not_repeated(hostile, watched):
+    folder, _ = hostile
+    page = watched.page
+    page.goto((folder / "leaderboard.html").as_uri())
+    assert set(page.locator("#board td.col-budget").all_inner_texts()) == {"–"}
+    assert page.locator("#board th.col-decode-seconds").count() == 0
+    page.get_by_label("more columns").check()
+    assert page.locator("#board th.col-decode-seconds").count() == 1
+    page.reload()
+    assert page.locator("#board th.col-decode-seconds").count() == 1
+    page.get_by_label("Target (board)").select_option("")
+    assert "N = 1\u202f000" in page.locator("#board td.col-budget").all_inner_texts()
+    assert watched.problems == []
+
+
+def test_on_a_phone_rows_are_told_apart_without_scrolling(hostile, watched):
+    folder, _ = hostile
+    watched.page.set_viewport_size({"width": 390, "height": 800})
+    watched.page.goto((folder / "leaderboard.html").as_uri())
+    facts = watched.page.locator("#board td.col-label .phone").first
+    assert facts.inner_text() == "ours · 32.16 dB"
+    box = facts.bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= 390
 
 
 def test_csv_has_every_row_unrounded_and_quotes_hostile_names():
@@ -259,7 +306,19 @@ def test_two_rows_are_compared_image_by_image(hostile, watched):
     assert page.locator("#pair-plot tbody tr").count() == 12
     boxes.nth(2).check()  # a third one replaces the first
     assert [box.is_checked() for box in boxes.all()] == [True, False, True, False]
-    page.get_by_text("they are computed for ranked rows").wait_for()
+    # One that is not ranked has an interval over the shared images, and no test.
+    facts = dict(
+        zip(
+            page.locator(".pairfacts dt").all_inner_texts(),
+            page.locator(".pairfacts dd").all_inner_texts(),
+            strict=True,
+        )
+    )
+    assert "…" in facts["95 % interval (BCa bootstrap)"] and "Mean difference, 3 shared images" in facts
+    assert facts["p value (Wilcoxon signed-rank, two-sided)"].startswith(
+        "none: few takes no part in the ranks (ran on 3"
+    )
+    page.get_by_text("somewhat too narrow").wait_for()
     assert watched.problems == []
 
 

@@ -22,7 +22,7 @@ def curve(name: str, gain: float, images=IMAGES[:6], rates=RATES, **changes) -> 
     return [
         record(
             name, image, 30 + gain + 6 * math.log2(rate) + 0.1 * i * math.sqrt(rate),
-            budget={"quality": int(100 * rate)}, budget_slug=f"q{rate}", n_actual=None, n_target=None,
+            budget={"quality": int(100 * rate)}, budget_slug=f"q{rate}", n_target=None,
             bpp=rate * (1 + 0.01 * i), bytes=int(2500 * rate), **changes,
         )
         for rate in rates
@@ -33,7 +33,7 @@ def curve(name: str, gain: float, images=IMAGES[:6], rates=RATES, **changes) -> 
 def test_a_series_has_one_point_per_budget_and_another_one_per_settings():
     records = [*curve("a", 0), *curve("a", 1, config={"which": "b"}, config_hash="b")]
     found = series_of(site_rows(records))
-    assert [(s.label, len(s.rows)) for s in found] == [("a, ours (which = a)", 5), ("a, ours (which = b)", 5)]
+    assert [(s.label, len(s.rows)) for s in found] == [("a, ours (which a)", 5), ("a, ours (which b)", 5)]
     assert len({s.key for s in found}) == 2
     assert [row.row.means["bpp"] for row in found[0].rows] == sorted(row.row.means["bpp"] for row in found[0].rows)
 
@@ -74,10 +74,10 @@ def test_points_are_means_over_exactly_the_chosen_images():
     two, six = (
         ["2 images" in s["label"] for s in data["datasets"]["photos"]["subsets"]].index(x) for x in (True, False)
     )
-    assert data["numbers"] == ["bpp", "n_actual", "psnr"]
+    assert data["numbers"] == ["bpp", "n_actual", "bytes", "psnr"]
     first = a["points"][0]["means"]
-    assert first[six] == [pytest.approx(0.25 * 1.025, rel=1e-5), None, pytest.approx(18 + 0.25 * 0.5, rel=1e-5)]
-    assert first[two] == [pytest.approx(0.25 * 1.005, rel=1e-5), None, pytest.approx(18 + 0.05 * 0.5, rel=1e-5)]
+    assert first[six] == [pytest.approx(0.25 * 1.025, rel=1e-5), 1000, 625, pytest.approx(18 + 0.25 * 0.5, rel=1e-5)]
+    assert first[two] == [pytest.approx(0.25 * 1.005, rel=1e-5), 1000, 625, pytest.approx(18 + 0.05 * 0.5, rel=1e-5)]
     assert few["points"][0]["means"][six] is None
 
 
@@ -104,7 +104,7 @@ def test_without_overlap_there_is_a_reason_and_short_series_are_named():
     series = series_of(site_rows([*curve("a", 0), *curve("far", 60), *short]))
     found = deltas(series, IMAGES[:6])
     rate, quality = found["pairs"][0][2:]
-    assert rate[:4] == [None, None, None, 0] and "no quality in common" in rate[5]
+    assert rate[:4] == [None, None, None, 0] and rate[5] == [["the curves have no quality in common", 0, 1, 2, 3, 4, 5]]
     assert quality[0] == pytest.approx(60, abs=0.01)
     assert list(found["left_out"].values()) == ["3 points on these images; 4 are needed"]
 
@@ -113,7 +113,38 @@ def test_a_reason_names_the_curve_that_it_is_about_in_both_directions():
     wrong = curve("wrong", 0)
     falling = [r.model_copy(update={"metrics": {"psnr": 60 - r.metrics["psnr"]}}) for r in wrong]
     found = deltas(series_of(site_rows([*curve("a", 0), *falling])), IMAGES[:6])["pairs"]
-    assert [pair[2][5].split(":")[0] for pair in found] == ["test", "anchor"]
+    said = "quality does not improve everywhere as the rate rises"
+    # One line for all images, without the numbers of one of them.
+    assert [pair[2][5] for pair in found] == [[[f"{side}: {said}", *range(6)]] for side in ("test", "anchor")]
+
+
+def test_methods_that_are_gone_are_no_second_contenders():
+    site = make_site([*curve("JPEG", 0, column="control"), *curve("JPEG", 0.1, column="control", method="no_longer")])
+    data = rates.rates_data(site, ["psnr"])["datasets"]["photos"]
+    assert [s["label"] for s in data["series"]] == ["JPEG"]
+    assert data["retired"] == ["JPEG (method no_longer), 5 rows"]
+
+
+def test_float32_curves_do_not_choose_the_images():
+    wide = {"n_actual": 10}
+    records = [*curve("a", 0), *curve("b", 1), *[r for n in "cde" for r in curve(n, 2, IMAGES[:2], **wide)]]
+    found = subsets(series_of(site_rows(records)))
+    assert [(len(s.images), s.curves, s.float_curves) for s in found] == [(6, 2, 0), (2, 2, 3)]
+
+
+def test_float32_files_are_off_until_they_are_asked_for(tmp_path, watched):
+    write(make_site([*curve("JPEG", 0, column="control"), *curve("fit", 2, n_actual=10)]), tmp_path, rates.pages)
+    page = watched.page
+    page.goto((tmp_path / "rates.html").as_uri())
+    legend = page.locator("#rate .legend button")
+    assert legend.all_inner_texts() == ["JPEG"]
+    assert page.locator("#deltas table").count() == 0
+    assert page.locator("#count .legend button").all_inner_texts() == ["fit, ours · float32"]
+    page.get_by_role("button", name="Show them").click()
+    assert legend.all_inner_texts() == ["JPEG", "fit, ours · float32"]
+    assert page.locator("#deltas tbody td").nth(1).inner_text() == "500–8\u202f000"
+    page.get_by_text("somewhat too narrow").wait_for()
+    assert watched.problems == []
 
 
 @pytest.fixture(scope="module")
@@ -151,16 +182,16 @@ def test_plots_legend_table_and_anchor(folder, watched):
     page.locator("#rate tbody tr").first.wait_for()
     assert page.locator("#rate tbody tr").count() == 19
     page.locator("#count svg[role=img]").wait_for()
-    assert page.locator("#count .legend button").all_inner_texts() == ["counted, ours"]
+    assert page.locator("#count .legend button").all_inner_texts()[-1] == "counted, ours"
 
     assert page.get_by_label("Anchor").input_value() == page.evaluate(
         "splatbench.data('rates').datasets.photos.series.find(s => s.label === 'JPEG').key"
     )
     row = page.locator("#deltas tbody tr", has_text="<b>fit</b>")
-    assert row.locator("td").nth(5).inner_text() == "+2.00"
+    assert row.locator("td").nth(6).inner_text() == "+2.00"
     page.get_by_label("Anchor").select_option(label="<b>fit</b>, ours")
     row = page.locator("#deltas tbody tr", has_text="JPEG")
-    assert row.locator("td").nth(5).inner_text() == "−2.00"
+    assert row.locator("td").nth(6).inner_text() == "−2.00"
 
     page.get_by_label("Images").select_option(index=1)
     page.locator("#rate svg[role=img]").wait_for()

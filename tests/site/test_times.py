@@ -46,7 +46,7 @@ def test_stages_are_means_and_small_ones_are_together():
     stages = [{"fit": 9.0, "start": 1.0, "tiny": 0.001, "tinier": 0.001}, {"fit": 11.0, "start": 1.0}]
     site = make_site([record("a", image, stage_seconds=s) for image, s in zip("xy", stages, strict=True)])
     (found,) = timed(site).values()
-    assert found["stages"] == {"fit": 10, "start": 1, "other": 0.001}
+    assert found["at"][0]["stages"] == {"fit": 10, "start": 1, "other": 0.001}
 
 
 def test_times_of_a_row():
@@ -59,7 +59,33 @@ def test_times_of_a_row():
         record("a", "z", status="failed", reason="no", encode_seconds=None, decode_seconds=None),
     ])  # fmt: skip
     (found,) = timed(site).values()
-    assert found == {"range": [1, 3], "decode": 0.1, "threads": [1], "load": [0.25, 1.5], "warm": 0.25}
+    assert found["device"] == "cpu, 1 thread"
+    assert found["at"] == {
+        0: {"psnr": 30, "encode_seconds": 2, "decode_seconds": 0.2, "range": [1, 3], "decode": 0.1,
+            "load": [0.25, 1.5], "busy": True, "warm": 0.25}
+    }  # fmt: skip
+
+
+def test_times_are_over_the_images_on_which_most_methods_can_be_compared():
+    site = make_site([
+        *entry("all", 0.0, method="air"), *entry("some", 1.0, IMAGES[:4]),
+        *entry("other", 1.0, IMAGES[:4], method="lig"),
+        *entry("threads", 1.0, IMAGES[:2], method="air", provenance=Provenance(device="cpu", threads=2)),
+    ])  # fmt: skip
+    data = times.times_data(site)
+    found = data["datasets"]["photos"]
+    scope = found["scopes"]["N = 1\u202f000"]
+    assert [(len(found["subsets"][place]), rows, methods) for place, rows, methods in scope["cpu"]] == [
+        (4, 3, 3),
+        (12, 1, 1),
+    ]
+    assert [(len(found["subsets"][place]), rows) for place, rows, _ in scope["cpu, 2 threads"]] == [(2, 1)]
+    row = next(row for row in site.rows if row.family == "all")
+    at = data["rows"][row.id]["at"]
+    assert {len(found["subsets"][place]): numbers["psnr"] for place, numbers in at.items()} == {
+        4: pytest.approx(30.015, abs=1e-4), 12: pytest.approx(30.055, abs=1e-4)
+    }  # fmt: skip
+    assert all(numbers["interval"][0] < numbers["psnr"] < numbers["interval"][1] for numbers in at.values())
 
 
 def test_rows_without_a_time_and_snapshots_are_left_out():
@@ -93,18 +119,18 @@ def test_one_device_at_a_time_front_and_tables(folder, watched):
     page.goto((folder / "time.html").as_uri())
     page.locator("#quality svg[role=img]").wait_for()
     legend = page.locator("#quality .legend button")
-    names = ["<i>fast</i>, ours, N = 1\u202f000", "slow, ours, N = 1\u202f000", "beaten, ours, N = 1\u202f000"]
+    names = ["1 <i>fast</i>, ours", "2 slow, ours", "3 beaten, ours"]
     assert legend.all_inner_texts() == names
     page.locator("#quality summary").click()
     page.locator("#quality tbody tr").first.wait_for()
     rows = page.locator("#quality tbody tr")
-    assert [row.locator("td").nth(8).inner_text() for row in rows.all()] == ["yes", "yes", ""]
+    assert [row.locator("td").nth(7).inner_text() for row in rows.all()] == ["yes", "yes", ""]
 
     page.get_by_label("Device").select_option("Some GPU")
-    assert legend.all_inner_texts() == ["elsewhere, ours, N = 1\u202f000"]
+    assert legend.all_inner_texts() == ["1 elsewhere, ours"]
     page.get_by_label("Device").select_option("cpu")
     page.get_by_label("with classical codecs").check()
-    assert legend.all_inner_texts()[0].startswith("jpeg")
+    assert legend.all_inner_texts()[0].startswith("1 jpeg")
 
     page.locator("#convergence svg[role=img]").wait_for()
     assert page.locator("#convergence .legend button").count() == 1
@@ -118,7 +144,7 @@ def test_one_device_at_a_time_front_and_tables(folder, watched):
     assert page.locator("#stages tbody td:nth-child(5)").all_inner_texts() == ["75.0", "25.0"]
 
     page.get_by_label("Data set").select_option("drawings")
-    assert legend.all_inner_texts() == ["other data, ours, N = 1\u202f000"]
+    assert legend.all_inner_texts() == ["1 other data, ours"]
     assert watched.problems == []
 
 

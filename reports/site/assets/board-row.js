@@ -6,12 +6,16 @@
   const el = sb.element;
 
   const text = {
-    budget: (row) => row.budget,
+    // With one board chosen, what its name says already would only repeat in every row.
+    budget: (row, state) => (state.target === "" ? row.budget : row.limits || "–"),
     column: (row) => board.table().columnTitles[row.column],
     device: (row) => row.devices.join(", ") || "–",
     label, rank, images, seeds, remarks,
     steps: (row) => (row.steps === undefined ? "–" : sb.number(row.steps, 0)),
   };
+
+  /** The columns that are seen: the others where they are asked for, or sorted by. */
+  board.columns = (state) => board.table().columns.filter((column) => !column.more || state.more === "1" || state.sort === column.key);
 
   /** The table row; `picked` ids have their box ticked, `pick(row, ticked)` is called when one changes. */
   board.rowElement = function (row, state, picked, pick) {
@@ -20,9 +24,9 @@
       type: "checkbox", checked: picked.has(row.id), "aria-label": "Compare " + name,
       onchange: (event) => pick(row, event.target.checked),
     });
-    const cells = board.table().columns.map((column) => {
+    const cells = board.columns(state).map((column) => {
       const make = text[column.key];
-      const content = make ? make(row) : numeric(row, column, state);
+      const content = make ? make(row, state) : numeric(row, column, state);
       return el("td", { class: (column.numeric ? "number " : "") + "col-" + column.key.replaceAll("_", "-") }, content);
     });
     return el("tr", { id: row.id, class: row.column === "control" ? "control" : null }, el("td", { class: "pick" }, box), cells);
@@ -32,6 +36,8 @@
     const value = board.mean(row, column.key, state.means);
     const shown = board.format(value, column.digits);
     const parts = [el("span", { class: row.board.best[column.key] === row.id ? "best" : null }, shown)];
+    const counted = state.means === "shared" ? undefined : row.counts && row.counts[column.key];
+    if (counted !== undefined) parts.push(small(el("span", { class: "partial" }, counted + " of " + row.images + " images")));
     if (column.key !== board.table().rankBy || value === null) return parts;
     const interval = state.means === "shared" && row.shared !== true ? row.sharedInterval : row.interval;
     if (interval) parts.push(small(sb.number(interval[0], column.digits) + " … " + sb.number(interval[1], column.digits)));
@@ -56,9 +62,15 @@
   /** "1", or "2–4" where several ranks are possible. */
   board.rankText = (row) => (row.rank[0] === row.rank[1] ? String(row.rank[0]) : row.rank[0] + "–" + row.rank[1]);
 
-  function label(row) {
-    const link = el("a", { href: sb.root + board.table().pages.methods[row.method] }, row.label);
-    return row.variant ? [link, el("span", { class: "interval line" }, row.variant)] : link;
+  /** The name, the settings that tell it from others; on a phone also what would need scrolling to be seen. */
+  function label(row, state) {
+    const data = board.table();
+    const link = el("a", { href: sb.root + data.pages.methods[row.method] }, row.label);
+    const column = data.columns.find((one) => one.key === data.rankBy);
+    const facts = [data.columnTitles[row.column], text.budget(row, state)];
+    const mean = board.mean(row, data.rankBy, state.means);
+    if (column && mean !== null) facts.push(board.format(mean, column.digits) + " dB");
+    return [link, row.variant ? small(row.variant) : "", el("span", { class: "interval line phone" }, facts.filter((fact) => fact !== "–").join(" · "))];
   }
 
   function images(row) {

@@ -10,6 +10,7 @@
   const place = document.getElementById("board");
   const summary = document.getElementById("summary");
   const picked = new Map(); // id -> row, in the order of choice
+  board.DEFAULTS.more = "0"; // only this page has columns to fold
   let state = board.readState(location.hash);
   let written = null;
   let whole = false;
@@ -62,6 +63,7 @@
       select("means", lists.means),
       checkbox("final", "final results only"),
       checkbox("controls", "with controls"),
+      checkbox("more", "more columns"),
       el("button", { type: "button", onclick: () => change(board.completed({ ...board.DEFAULTS }, false)) }, "Reset"),
     );
     if (focused) form.elements[focused].focus();
@@ -84,7 +86,7 @@
 
   function heading(column) {
     const id = "means-" + column.key.replaceAll("_", "-");
-    const head = el("th", { scope: "col", class: column.numeric ? "number" : null, title: column.meaning }, column.heading);
+    const head = el("th", { scope: "col", class: (column.numeric ? "number " : "") + "col-" + column.key.replaceAll("_", "-"), title: column.meaning }, column.heading);
     const button = sb.sortButton(head, () => {
       const first = column.better === "higher" ? "descending" : "ascending";
       const other = state.order === "ascending" ? "descending" : "ascending";
@@ -98,7 +100,8 @@
   function drawTable() {
     const rows = board.sorted(board.filter(state), state);
     const shown = whole ? rows : rows.slice(0, MOST);
-    const heads = data.columns.map(heading);
+    const columns = board.columns(state);
+    const heads = columns.map(heading);
     const head = el("tr", {}, el("th", { scope: "col", class: "pick" }, el("span", { class: "sr" }, "Compare")), heads);
     const body = el("tbody", {}, shown.map((row) => board.rowElement(row, state, picked, pick)));
     const table = el("table", {}, el("caption", { class: "sr" }, title()), el("thead", {}, head), body);
@@ -107,7 +110,7 @@
     if (rows.length > shown.length) {
       place.append(el("button", { type: "button", class: "more", onclick: () => { whole = true; drawTable(); } }, "Show all " + sb.number(rows.length, 0) + " rows"));
     }
-    sb.markSorted(heads[data.columns.findIndex((column) => column.key === state.sort)], state.order);
+    sb.markSorted(heads[columns.findIndex((column) => column.key === state.sort)], state.order);
     summary.textContent = describe(rows, shown);
     mark();
   }

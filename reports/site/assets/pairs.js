@@ -31,8 +31,8 @@
     return found.filter((d) => d.a !== null && d.b !== null).map((d) => ({ ...d, difference: d.a - d.b })).sort((x, y) => x.difference - y.difference);
   };
 
-  /** {difference, low, high, wins, ties, losses, p} of a against b, as computed over the images that the board shares;
-   * null where the board's pairs were not computed or one of the two is not ranked. */
+  /** {difference, low, high, wins, ties, losses, p} of a against b, as computed over the images that the board shares, or
+   * the two where one of them is not ranked: then without p. Null where the pair was not computed. */
   board.pairOf = function (data, a, b) {
     const known = data.boards[board.table().boards.indexOf(a.board)];
     if (!known) return null;
@@ -40,7 +40,9 @@
     if (i < 0 || j < 0) return null;
     const m = known.rows.length;
     const at = (x, y) => known.pairs[x * m - (x * (x + 1)) / 2 + (y - x - 1)];
-    const [difference, low, high, wins, ties, losses, p] = at(Math.min(i, j), Math.max(i, j));
+    const numbers = at(Math.min(i, j), Math.max(i, j));
+    if (numbers === null) return null;
+    const [difference, low, high, wins, ties, losses, p] = numbers;
     const turn = (value) => (value === null ? null : -value);
     return i < j ? { difference, low, high, wins, ties, losses, p }
       : { difference: -difference, low: turn(high), high: turn(low), wins: losses, ties, losses: wins, p };
@@ -56,7 +58,7 @@
       return;
     }
     const frame = sb.plots.frame("Difference in PSNR, image by image", "pair-plot");
-    place.replaceChildren(head, facts(data, images, pair), frame.node, links(a, images));
+    place.replaceChildren(head, facts(data, images, pair, whyUntested(a, b)), frame.node, links(a, images));
     frame.update({
       caption: "One dot per image, sorted. Right of zero the first row is better. Grey: a tie, less than " + data.tie + " dB apart, which is 0.00 as printed.",
       draw: (width) => dots(width, images, data.tie, pair),
@@ -67,7 +69,14 @@
     });
   }
 
-  function facts(data, images, pair) {
+  /** Why there is no test of two rows, one of which is not ranked. */
+  function whyUntested(a, b) {
+    const ranked = (row) => !row.unranked && row.column !== "control";
+    return [a, b].filter((row) => !ranked(row)).map((row) => row.label + " takes no part in the ranks" + (row.unranked ? " (" + row.unranked + ")" : "")).join("; ") ||
+      "one of the two takes no part in the ranks";
+  }
+
+  function facts(data, images, pair, unranked) {
     const signed = (value) => (value > 0 ? "+" : "") + sb.number(value, 3);
     const count = (test) => images.filter((d) => test(d.difference)).length;
     const mean = images.reduce((sum, d) => sum + d.difference, 0) / images.length;
@@ -77,15 +86,17 @@
       return el("div", {}, el("dl", { class: "facts pairfacts" },
         fact("Mean difference, " + images.length + " images", signed(mean) + " dB"),
         fact("First better / tie / second better", [count((d) => d >= tie), count((d) => Math.abs(d) < tie), count((d) => d <= -tie)].join(" / ")),
-      ), el("p", { class: "muted" }, "No interval and no p value: they are computed for ranked rows, on boards of at most 40 of them."));
+      ), el("p", { class: "muted" }, "No interval and no p value: they are computed for the first 40 rows of a board."));
     }
-    const interval = pair.low === null ? "not for fewer than three images" : signed(pair.low) + " … " + signed(pair.high) + " dB";
-    return el("dl", { class: "facts pairfacts" },
-      fact("Mean difference, " + (pair.wins + pair.ties + pair.losses) + " shared images", signed(pair.difference) + " dB"),
+    const interval = pair.low === null ? "none for fewer than three images" : signed(pair.low) + " … " + signed(pair.high) + " dB";
+    const n = pair.wins + pair.ties + pair.losses;
+    const p = pair.p === null ? "none: " + unranked : pair.p < 0.0001 ? "below 0.0001" : sb.significant(pair.p);
+    return el("div", {}, el("dl", { class: "facts pairfacts" },
+      fact("Mean difference, " + n + " shared images", signed(pair.difference) + " dB"),
       fact("95 % interval (BCa bootstrap)", interval),
       fact("First better / tie / second better", pair.wins + " / " + pair.ties + " / " + pair.losses),
-      fact("p value (Wilcoxon signed-rank, two-sided)", pair.p < 0.0001 ? "below 0.0001" : sb.significant(pair.p)),
-    );
+      fact("p value (Wilcoxon signed-rank, two-sided)", p),
+    ), n < data.narrowBelow && pair.low !== null ? el("p", { class: "muted" }, "Intervals of fewer than " + data.narrowBelow + " images are known to be somewhat too narrow.") : "");
   }
 
   function dots(width, images, tie, pair) {

@@ -9,6 +9,7 @@
   /** Shapes of Plot; with six colours, 42 looks before one returns. */
   const SYMBOLS = ["circle", "square", "triangle", "diamond", "star", "cross", "wye"];
   const COLOURS = 6;
+  const MOST = 8; // items of a legend that are seen without unfolding
   const DASHES = [null, "6 3", "2 3", "8 3 2 3"];
 
   /** Gives each series {family, column} its look: colour and symbol by family, hollow and dashed for "as published", grey
@@ -47,6 +48,9 @@
     };
   };
 
+  /** Names of images for a sentence. */
+  plots.few = (images) => (images.length > 8 ? images.slice(0, 7).join(", ") + " and " + (images.length - 7) + " others" : images.join(", "));
+
   /** A tick's text without an exponent: 0.05, 28 000. */
   plots.tick = (value) => (Math.abs(value) >= 1000 ? sb.number(value, 0) : String(Number(value.toPrecision(6))));
 
@@ -79,8 +83,8 @@
   };
 
   /** A frame for a plot. Returns {node, update(spec)}; spec: {draw(width) -> element of Plot or null, caption, empty,
-   * series: [{label, look, key}] for the legend, hidden: Set of keys, toggle(key), lined,
-   * table: {columns: [{heading, numeric}], rows: [[text or number]]}}. */
+   * series: [{label, look, key, chip}] for the legend, which shows the first MOST and unfolds the others; hidden: Set of keys, toggle(key), lined,
+   * table: {columns: [{heading, numeric, digits, meaning, wrap}], rows: [[text or number]]}}. */
   plots.frame = function (title, id) {
     const canvas = el("div", { class: "canvas" });
     const legend = el("ul", { class: "legend", "aria-label": "Series of " + title });
@@ -114,7 +118,7 @@
       node,
       update(next) {
         spec = next;
-        legend.replaceChildren(...(spec.series || []).map((s) => legendItem(s, spec)));
+        fillLegend(legend, spec);
         caption.textContent = spec.caption;
         if (details.open) fill();
         draw();
@@ -131,9 +135,19 @@
     }
   }
 
+  function fillLegend(legend, spec) {
+    const old = legend.querySelector("details");
+    const items = (spec.series || []).map((s) => legendItem(s, spec));
+    const rest = items.splice(items.length > MOST + 1 ? MOST : items.length);
+    legend.replaceChildren(...items);
+    if (!rest.length) return;
+    legend.append(el("li", { class: "rest" }, el("details", { open: Boolean(old && old.open) },
+      el("summary", {}, rest.length + " others"), el("ul", { class: "legend" }, rest))));
+  }
+
   function legendItem(series, spec) {
     const shown = !spec.hidden || !spec.hidden.has(series.key);
-    const content = [plots.swatch(series.look, spec.lined), el("span", {}, series.label)];
+    const content = [plots.swatch(series.look, spec.lined), el("span", {}, series.label), series.chip ? el("span", { class: "chip note" }, series.chip) : null];
     if (!spec.toggle) return el("li", {}, content);
     return el("li", {}, el("button", { type: "button", "aria-pressed": String(shown), "data-key": series.key, onclick: () => spec.toggle(series.key) }, content));
   }
@@ -143,7 +157,7 @@
     const cell = (value, column) => {
       const isNumber = typeof value === "number";
       const shown = isNumber ? (column.digits === undefined || column.digits === null ? sb.significant(value) : sb.number(value, column.digits)) : value;
-      return el("td", { class: column.numeric ? "number" : null, "data-value": isNumber ? value : null }, shown === null ? "–" : shown);
+      return el("td", { class: column.numeric ? "number" : column.wrap ? "wrap" : null, "data-value": isNumber ? value : null }, shown === null ? "–" : shown);
     };
     const head = el("tr", {}, columns.map((c) => el("th", { scope: "col", class: c.numeric ? "number" : null, title: c.meaning }, c.heading)));
     const body = rows.map((row) => el("tr", {}, row.map((value, i) => cell(value, columns[i]))));

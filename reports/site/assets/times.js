@@ -5,10 +5,11 @@
   const el = sb.element;
   const { board, plots, times } = sb;
   const data = board.table();
-  const extra = sb.data("times").rows;
+  const timed = sb.data("times");
   const form = document.getElementById("filters");
   const note = document.getElementById("summary");
   const MOST = 40; // rows of a plot: more cannot be told apart
+  const EXACT = 99; // dB: copies of the original would squeeze the rest together
 
   const frames = {
     quality: plots.frame("Quality against encode time", "quality"),
@@ -17,29 +18,32 @@
   };
   for (const [name, frame] of Object.entries(frames)) document.getElementById(name + "-plot").append(frame.node);
 
-  const state = { ...board.completed({ ...board.DEFAULTS }, false), axis: "seconds", log: "1", codecs: "0", hidden: new Set() };
+  const initial = board.completed({ ...board.DEFAULTS }, false);
+  const state = { dataset: initial.dataset, target: initial.target, device: "", subset: "", axis: "seconds", log: "1", codecs: "0", hidden: new Set() };
 
-  const devices = (dataset) => {
-    const counts = new Map();
-    for (const row of data.rows) if (row.board.dataset === dataset && extra[row.id]) for (const d of row.devices) counts.set(d, (counts.get(d) || 0) + 1);
-    return [...counts].sort((a, b) => b[1] - a[1] || sb.textOrder(a[0], b[0])).map(([name]) => name);
-  };
+  const dataset = () => timed.datasets[state.dataset] || { subsets: [], scopes: {}, retired: [] };
+  const scope = () => dataset().scopes[state.target] || {};
 
-  /** Final rows with a time, of one device: times of different devices are not compared. */
+  /** Final rows of one device that were timed on all the chosen images; times of others are not compared. Their numbers
+   * are means over these images, and their places by encode time name them in all plots. */
   function chosen() {
-    const found = data.rows.filter((row) => extra[row.id] && row.board.dataset === state.dataset && row.devices.includes(state.device) &&
-      (row.board.track === "controls" ? state.codecs === "1" && quality(row) : !state.target || row.board.target === state.target));
+    const found = inScope().filter((row) => timed.rows[row.id].at[state.subset]);
     const looks = plots.looks(found);
-    const rows = found.map((row, index) => ({
-      id: row.id, look: looks[index], budget: row.budget, images: row.images, total: row.total, interval: row.interval, row, times: extra[row.id],
-      label: row.label + (row.column === "control" ? "" : ", " + data.columnTitles[row.column]) + (row.variant ? " (" + row.variant + ")" : ""),
-      seconds: board.mean(row, "encode_seconds"), psnr: board.mean(row, data.rankBy),
-    }));
-    return rows.sort((a, b) => a.seconds - b.seconds);
+    const rows = found.map((row, index) => {
+      const at = timed.rows[row.id].at[state.subset];
+      const limits = state.target ? row.limits : row.budget;
+      return {
+        id: row.id, look: looks[index], interval: at.interval, row, times: at, seconds: at.encode_seconds,
+        psnr: at[data.rankBy] === undefined ? null : at[data.rankBy],
+        label: row.label + (row.column === "control" ? "" : ", " + data.columnTitles[row.column]) + (row.variant ? " (" + row.variant + ")" : "") +
+          (limits ? ", " + limits : ""),
+      };
+    }).filter((row) => row.row.column !== "control" || (row.psnr !== null && row.psnr < EXACT));
+    return rows.sort((a, b) => a.seconds - b.seconds).map((row, index) => ({ ...row, number: index + 1 }));
   }
 
-  /** Copies of the original and other answers of 99 dB and more would squeeze the rest together. */
-  const quality = (row) => board.mean(row, data.rankBy) !== null && board.mean(row, data.rankBy) < 99;
+  const inScope = () => data.rows.filter((row) => timed.rows[row.id] && timed.rows[row.id].device === state.device && row.board.dataset === state.dataset &&
+    (row.board.track === "controls" ? state.codecs === "1" : !state.target || row.board.target === state.target));
 
   function select(name, text, options) {
     if (!options.some(([value]) => value === state[name])) state[name] = options.length ? options[0][0] : "";
@@ -48,19 +52,26 @@
   }
 
   function drawForm() {
-    const names = [...new Set(data.boards.map((b) => b.dataset))];
-    const targets = data.boards.filter((b) => b.dataset === state.dataset && b.track !== "controls").map((b) => b.target);
     const focused = form.contains(document.activeElement) ? document.activeElement.name : null;
+    const targets = data.boards.map((b) => b.target).filter((target, i, all) => all.indexOf(target) === i && target in dataset().scopes);
+    const [fields, same] = [[], (values) => values.map((value) => [value, value])];
+    fields.push(select("dataset", "Data set", same(Object.keys(timed.datasets))));
+    fields.push(select("target", "Target", [["", "all targets"], ...same(targets)]));
+    // Each of these depends on the one before.
+    fields.push(select("device", "Device", same(Object.keys(scope()).sort((a, b) => scope()[b][0][1] - scope()[a][0][1] || sb.textOrder(a, b)))));
+    fields.push(select("subset", "Images", (scope()[state.device] || []).map(([place, rows, methods]) => [String(place), subsetName(place, rows, methods)])));
     form.replaceChildren(
-      select("dataset", "Data set", names.map((name) => [name, name])),
-      select("target", "Target", [["", "all targets"], ...[...new Set(targets)].map((target) => [target, target])]),
-      select("device", "Device", devices(state.dataset).map((device) => [device, device])),
+      ...fields,
       select("axis", "Convergence against", [["seconds", "seconds"], ["steps", "fitting steps"]]),
       checkbox("log", "logarithmic convergence axis"),
       checkbox("codecs", "with classical codecs"),
     );
     if (focused) form.elements[focused].focus();
   }
+
+  const plural = (n, name) => sb.number(n, 0) + " " + name + (n === 1 ? "" : "s");
+
+  const subsetName = (place, rows, methods) => plural(dataset().subsets[place].length, "image") + ": " + plural(rows, "row") + " of " + plural(methods, "method");
 
   function checkbox(name, text) {
     const press = (event) => change({ [name]: event.target.checked ? "1" : "0" });
@@ -69,7 +80,8 @@
 
   function change(values) {
     Object.assign(state, values, { hidden: new Set() });
-    if ("dataset" in values) Object.assign(state, { target: board.completed({ ...state, target: "" }, false).target, device: "" });
+    if ("dataset" in values) Object.assign(state, { target: board.completed({ ...board.DEFAULTS, dataset: values.dataset }, false).target });
+    if (["dataset", "target", "device"].some((name) => name in values)) state.subset = ""; // the one of most methods
     drawForm();
     update();
   }
@@ -85,7 +97,8 @@
     const rows = chosen();
     const visible = rows.filter((row) => !state.hidden.has(row.id));
     const few = visible.slice(0, MOST);
-    const legend = (members) => (rows.length <= MOST ? { hidden: state.hidden, toggle, series: members.map((row) => ({ key: row.id, label: row.label + ", " + row.budget, look: row.look })) } : {});
+    const item = (row) => ({ key: row.id, label: row.number + " " + row.label, look: row.look, chip: row.times.busy ? "busy" : null });
+    const legend = (members) => (rows.length <= MOST ? { hidden: state.hidden, toggle, series: members.map(item) } : {});
     frames.quality.update({ ...times.quality(visible), ...legend(rows) });
     frames.convergence.update({ ...times.convergence(few, state.axis, state.log === "1"), ...legend(rows.filter((row) => row.times.curve)), lined: true });
     frames.stages.update(times.stages(few));
@@ -94,28 +107,32 @@
   }
 
   function describe(rows) {
-    if (!rows.length) return "No row of these has an encode time.";
-    const busy = rows.filter((row) => row.times.load && row.times.load[1] > 1).length;
-    const threads = [...new Set(rows.flatMap((row) => row.times.threads || []))].sort((a, b) => a - b);
+    const left = dataset().retired.length ? " Left out, since the method is not there any more: " + dataset().retired.join("; ") + "." : "";
+    if (!rows.length) return "No row of these has an encode time." + left;
+    const images = dataset().subsets[state.subset];
+    const others = inScope().length - rows.length;
+    const busy = rows.filter((row) => row.times.busy).length;
     const warm = rows.filter((row) => row.times.warm).length;
-    return (rows.length === 1 ? "1 row" : rows.length + " rows") + " on " + state.device +
-      (threads.length ? ", " + threads.join(" or ") + (threads.length === 1 && threads[0] === 1 ? " thread" : " threads") : "") + "." +
+    return plural(rows.length, "row") + " on " + state.device + ", all numbers over the same " + plural(images.length, "image") + " (" + sb.plots.few(images) + ")." +
+      (others ? " " + plural(others, "row") + " did not run on all of these or copied the original, and " + (others === 1 ? "is" : "are") + " left out." : "") +
       (rows.length > MOST ? " Curves and stages show the fastest " + MOST + "; choose a target to see others." : "") +
-      (busy ? " " + busy + " of them began on a busy machine (load average above its cores): their times may be too long." : "") +
-      (warm ? " " + warm + " begin from another method's file; the time of that is part of theirs." : "");
+      (busy ? " " + busy + " began on a busy machine (load average above its cores) and " + (busy === 1 ? "is" : "are") + " marked: times may be too long." : "") +
+      (warm ? " " + warm + " begin from another method's file; the time of that is part of theirs." : "") + left;
   }
 
   /** Decoding, memory and energy as numbers: bars of them would tell less. */
   function costs(rows) {
-    const measured = ["decode_seconds", "peak_memory_mib", "energy_joules"].filter((name) => name in data.place);
     const explained = Object.fromEntries(data.columns.map((column) => [column.key, column]));
+    const measured = ["encode_seconds", "decode_seconds", "peak_memory_mib", "energy_joules"].filter((name) => rows.some((row) => row.times[name] !== undefined));
+    const value = (row, name) => (row.times[name] === undefined ? null : row.times[name]);
     const table = plots.table({
-      columns: [{ heading: "Row" }, { heading: "Budget" }, { heading: "Encode [s]", numeric: true, meaning: explained.encode_seconds && explained.encode_seconds.meaning },
+      columns: [{ heading: "No.", numeric: true, digits: 0 }, { heading: "Row", wrap: true },
         ...measured.map((name) => ({ heading: explained[name].heading, meaning: explained[name].meaning, numeric: true, digits: explained[name].digits })),
         { heading: "Decode [Mpixel/s]", meaning: "All pixels of the images over all seconds of decoding, from bytes to pixels.", numeric: true },
-        { heading: "Threads", meaning: "That the encoder was allowed.", numeric: true }, { heading: "Load per core", meaning: "Load average over the machine's cores when the jobs began, lowest to highest. Above 1: others were waiting, and times may be too long.", numeric: true }],
-      rows: rows.map((row) => [row.label, row.budget, row.seconds, ...measured.map((name) => board.mean(row.row, name)), row.times.decode || null,
-        (row.times.threads || []).join(", ") || null, row.times.load ? row.times.load.map((value) => sb.number(value, 1)).join(" … ") : null]),
+        { heading: "Load per core", meaning: "Load average over the machine's cores when the jobs began, lowest to highest. Above 1: others were waiting, and times may be too long.", numeric: true },
+        { heading: "Machine" }],
+      rows: rows.map((row) => [row.number, row.label, ...measured.map((name) => value(row, name)), value(row, "decode"),
+        row.times.load ? row.times.load.map((load) => sb.number(load, 1)).join(" … ") : null, times.machine(row)]),
     }, "Decoding, memory and energy");
     return el("div", { class: "table" }, el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Decoding, memory and energy" }, table));
   }
