@@ -110,9 +110,11 @@
     }
 
     _drawOverlay(view, settings) {
+      // An empty overlay is taken away: behind slow WebGL frames Chromium may show what was cleared for seconds.
+      this.overlay.hidden = !this.gaussians || !(settings.ellipses || this.layer === "density");
+      this.overlay.width = this.overlay.width; // a new bitmap, for the same reason, rather than clearRect
+      if (this.overlay.hidden) return {};
       const context = this.overlay.getContext("2d");
-      context.clearRect(0, 0, this.overlay.width, this.overlay.height);
-      if (!this.gaussians) return {};
       const done = {};
       context.save();
       this._clip(context, view);
