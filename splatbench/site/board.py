@@ -10,6 +10,7 @@ from typing import Any
 
 from splatbench.metrics import REGISTRY
 from splatbench.report.labels import COLUMN_TITLES, DECIMALS, QUANTITIES, heading, meaning, target_label
+from splatbench.report.verdict import single_errors
 from splatbench.site.compact import compact
 from splatbench.site.devices import devices
 from splatbench.site.intervals import mean_intervals, row_intervals
@@ -223,6 +224,7 @@ def _row(
         "images": len(row.row.images),
         "total": row.row.total,
         "busy": row.busy or None,
+        "noContender": single_errors(row.row) or None,
         "seeds": len(row.seeds),
         "spread": compact(_spread(row)),
         "devices": devices(row.records),
@@ -242,8 +244,8 @@ def _limits(row: SiteRow) -> str:
 
 
 def _spread(row: SiteRow) -> float | None:
-    spread = None if row.spread is None else row.spread.get(RANK_BY)
-    return None if spread is None else spread.spread
+    repeats = row.spread.get(RANK_BY)
+    return None if repeats is None else repeats.spread
 
 
 def _means(row: SiteRow, images: dict[str, float], names: Sequence[str]) -> list[float | None]:

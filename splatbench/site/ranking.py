@@ -24,6 +24,7 @@ MOST_TESTED = 200
 MOST_SETS = 40
 
 _SINGLE_ERRORS = "repeats single errors of the published code, to show what each is worth: no contender"
+_TOO_FEW_SHARED = "no two rows of this board share at least half of the most complete row's images"
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,19 @@ def _board(rows: list[SiteRow], metrics: Sequence[str]) -> Board:
     candidates = [row for row in rows if row.id not in excluded]
     images = _subset(candidates)
     ranked = [row for row in candidates if images <= row.row.values[RANK_BY].keys()] if images else []
+    apart = len(ranked) < 2 <= len(candidates)
+    if apart:
+        ranked, images = [], frozenset()
     for row in candidates:
-        if row not in ranked:
+        if apart:
+            excluded[row.id] = _TOO_FEW_SHARED
+        elif row not in ranked:
             excluded[row.id] = (
                 f"ran on {len(row.row.values[RANK_BY])} of {row.row.total} images, not on all {len(images)} that rows "
                 f"of this board are compared on"
             )
     names = sorted(images)
-    ranking, reason = _ranking(ranked, names, RANK_BY)
+    ranking, reason = (None, _TOO_FEW_SHARED) if apart else _ranking(ranked, names, RANK_BY)
     dataset, track, target = rows[0].board
     return Board(
         dataset=dataset,

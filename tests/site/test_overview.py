@@ -64,14 +64,14 @@ def test_the_best_is_named_with_those_that_it_is_not_told_apart_from(open_index,
 
 
 def test_a_clear_winner_is_ahead(open_index):
-    assert "Ahead of the 1 other ranked rows: good" in said(open_index([*records("good", 2.0), *records("poor", 0.0)]))
+    assert "Ahead of the 1 other ranked row: good" in said(open_index([*records("good", 2.0), *records("poor", 0.0)]))
 
 
 def test_a_time_limit_leaves_out_what_takes_longer(open_index):
     page = open_index([*records("good", 2.0, 100.0), *records("poor", 0.0), *records("worse", -1.0)])
     assert "good" in said(page)
     page.get_by_label("Encode time per image").select_option("10")
-    assert "Ahead of the 1 other ranked rows: poor" in said(page)
+    assert "Ahead of the 1 other ranked row within that time: poor" in said(page)
     page.get_by_label("Encode time per image").select_option("1")
     assert page.locator("#choose-result tbody tr").count() == 2
 
@@ -94,6 +94,39 @@ def test_busy_machines_are_mentioned(open_index):
     busy = Provenance(time="2026-01-02T03:04:05+00:00", cpu="Example CPU", cores=2, load_average=5.0)
     page = open_index([*records("good", 2.0, provenance=busy), *records("poor", 0.0)])
     assert "Times of 1 of these 2 rows were taken on a busy machine" in said(page)
+
+
+def test_the_rank_of_the_whole_board_is_said_beside_a_time_limit(open_index):
+    page = open_index([*records("good", 2.0, 100.0), *records("poor", 0.0), *records("worse", -1.0)])
+    page.get_by_label("Encode time per image").select_option("10")
+    assert "poor, ours (rank 2 of the whole board)" in said(page)
+
+
+def test_rows_on_other_images_stand_apart(open_index):
+    few = [r for r in records("few", 9.0) if r.image in IMAGES[:4]]
+    page = open_index([*records("good", 2.0), *records("poor", 0.0), *few])
+    assert "Ahead of the 1 other ranked row: good" in said(page)
+    apart = page.locator("#choose-result details")
+    assert "1 row on other images" in apart.locator("summary").inner_text()
+    assert apart.locator("tbody tr").count() == 1
+    assert page.locator("#choose-result > .table tbody tr").count() == 2
+
+
+def test_who_is_not_ranked_is_named_with_the_reason(open_index):
+    far = records("far", 9.0, n_actual=1100)
+    page = open_index([*records("good", 2.0), *records("poor", 0.0), *far])
+    assert "far (" in said(page)
+    assert "is not ranked: N is up to 10.0 % off its target" in said(page)
+
+
+def test_controls_of_the_same_target_are_beside_the_methods(open_index):
+    rate = {"budget": {"bpp": 2.0}, "budget_slug": "r2", "n_target": None}
+    control = {**rate, "column": "control", "n_actual": None, "family": "JPEG"}
+    page = open_index([*records("good", 2.0, **rate), *records("poor", 0.0, **rate), *records("jpeg", 5.0, **control)])
+    assert "Beside them, controls: JPEG 38.30 dB." in said(page)
+    last = page.locator("#choose-result > .table tbody tr").last
+    assert last.locator("td").first.inner_text() == "–"
+    assert "JPEG" in last.inner_text()
 
 
 def test_few_images_give_no_order(open_index):

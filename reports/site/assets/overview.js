@@ -56,60 +56,91 @@
     return el("td", { class: "number" }, text, hint && el("span", { class: "interval" }, " [" + hint + "]"));
   }
 
+  /** A row's name with what tells it from others of its board: variant, limits on steps or time. */
+  const nameOf = (row) => [row.label, row.variant, row.limits].filter(Boolean).join(", ");
+  const columnOf = (row) => board.table().columnTitles[row.column];
+  const counted = (n, one, many) => n + " " + (n === 1 ? one : many);
+
   function line(row, shown) {
-    const name = row.label + (row.variant ? ", " + row.variant : "");
-    return el("tr", {},
-      el("td", { class: "number" }, rankText(row)),
+    return el("tr", { class: row.column === "control" ? "control" : null },
+      el("td", { class: "number", title: board.whyUnranked(row) || null }, rankText(row)),
       el("td", { class: "col-method" },
-        el("a", { href: "leaderboard.html#" + row.id }, name), " ",
-        el("span", { class: "muted" }, board.table().columnTitles[row.column])),
+        el("a", { href: "leaderboard.html#" + row.id }, nameOf(row)), " ",
+        el("span", { class: "muted" }, columnOf(row))),
       ...shown.map((column) => cell(row, column)),
       el("td", { class: "number" }, row.images + " of " + row.total));
   }
 
-  function table(rows, data) {
-    const shown = columns(data).filter((column) => rows.some((row) => board.mean(row, column.key) !== null));
+  function table(rows, title) {
+    const shown = columns(board.table()).filter((column) => rows.some((row) => board.mean(row, column.key) !== null));
     const head = (text, hint, numeric) => el("th", { scope: "col", class: numeric ? "number" : null, title: hint }, text);
-    return el("div", { class: "table" }, el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Best rows" },
+    return el("div", { class: "table" }, el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title },
       el("table", {},
         el("thead", {}, el("tr", {},
           head("Rank", "Range of ranks that the images allow; a dash where nothing can be told apart.", true),
           head("Method"),
           ...shown.map((column) => head(column.heading, column.meaning, true)),
           head("Images", "Results of images in the data set.", true))),
-        el("tbody", {}, rows.slice(0, MOST).map((row) => line(row, shown))))));
+        el("tbody", {}, rows.map((row) => line(row, shown))))));
   }
 
-  function sentence(rows, ranked) {
-    if (rows.length === 0) return "No row of this board is within that time.";
-    const best = rows[0];
-    if (!best.rank) return rows.length + " rows; " + (best.unranked || best.board.reason || "none of them is ranked") + ".";
+  /** What may be said of the order of rows that were measured on the same images. */
+  function order(rows) {
+    const ranked = rows.filter((row) => row.rank);
+    if (ranked.length === 0) return "No order can be given: " + (rows[0].board.reason || board.whyUnranked(rows[0])) + ".";
+    const best = ranked[0];
+    const others = ranked.length - 1;
     const even = ranked.filter((row) => row !== best && board.isBetter(best, row) === false).length;
-    const name = best.label + ", " + board.table().columnTitles[best.column];
-    if (even === 0) return "Ahead of the " + (ranked.length - 1) + " other ranked rows: " + name + ".";
-    return "First of " + ranked.length + " ranked rows: " + name + "; " + even +
+    const within = ranked.length < best.board.ranked ? " within that time" : "";
+    const rank = best.rank[0] > 1 ? " (rank " + rankText(best) + " of the whole board)" : "";
+    const name = nameOf(best) + ", " + columnOf(best) + rank;
+    if (others === 0) return "The only ranked row" + within + ": " + name + ".";
+    if (even === 0) return "Ahead of the " + counted(others, "other ranked row", "other ranked rows") + within + ": " + name + ".";
+    return "First of " + ranked.length + " ranked rows" + within + ": " + name + "; " + even +
       (even === 1 ? " other is" : " others are") + " not told apart from it by these images.";
   }
 
-  function show() {
-    const data = board.table();
-    const wanted = { dataset: field("dataset").value, track: field("track").value, target: field("target").value };
-    if (!wanted.target) {
-      said.textContent = "Nothing was measured on " + wanted.dataset + " at " + data.tracks[wanted.track] +
-        "; the rate–distortion page compares methods by interpolation.";
-      place.replaceChildren();
-      return;
-    }
-    const rows = board.choose({ ...wanted, seconds: field("seconds").value || null });
+  const decibels = (row) => sb.number(board.mean(row, "psnr", row.shared ? "shared" : "own"), 2) + " dB";
+
+  /** Sentences on the rows: their order, who is left out of it, what controls reach, how far times can be trusted. */
+  function sentences(rows, controls) {
+    const said = rows.length === 0 ? [] : [order(rows)];
+    const left = rows.some((row) => row.rank) ? rows.filter((row) => !row.rank && !row.noContender) : [];
+    for (const row of left.slice(0, 3)) said.push(nameOf(row) + " (" + decibels(row) + ") is not ranked: " + board.whyUnranked(row) + ".");
+    if (controls.length > 0) said.push("Beside them, controls: " + controls.map((row) => row.label + " " + decibels(row)).join(", ") + ".");
     const busy = rows.filter((row) => row.busy).length;
-    said.textContent = sentence(rows, rows.filter((row) => row.rank)) + (busy === 0 ? "" :
-      " Times of " + busy + " of these " + rows.length + " rows were taken on a busy machine and may be too long.");
+    if (busy > 0) {
+      said.push("Times of " + (busy === rows.length ? "these rows" : busy + " of these " + rows.length + " rows") +
+        " were taken on a busy machine and may be too long.");
+    }
+    return said;
+  }
+
+  /** Controls of the same target, the best first: lines to measure the methods by, never ranked. */
+  function controlsOf(wanted) {
+    const found = board.choose({ ...wanted, track: "controls" });
+    return found.sort((a, b) => board.mean(b, "psnr") - board.mean(a, "psnr"));
+  }
+
+  function show() {
+    const wanted = { dataset: field("dataset").value, track: field("track").value, target: field("target").value };
+    const rows = board.choose({ ...wanted, seconds: field("seconds").value || null });
+    // Rows that lack an image of the board are shown apart: their means are over other images.
+    const same = rows.filter((row) => row.shared);
+    const apart = rows.filter((row) => !row.shared);
+    const controls = controlsOf(wanted);
+    said.textContent = rows.length === 0 ? "No row of this board is within that time." : sentences(same, controls).join(" ");
     const more = new URLSearchParams({ ...wanted, seconds: field("seconds").value });
-    place.replaceChildren(...(rows.length === 0 ? [] : [
-      table(rows, data),
-      el("p", { class: "muted" }, rows.length > MOST ? "The best " + MOST + " of " + rows.length + ". " : "",
+    place.replaceChildren(
+      ...(same.length === 0 ? [] : [table([...same.slice(0, MOST), ...controls], "Rows on the same images")]),
+      ...(apart.length === 0 ? [] : [
+        el("details", { open: same.length === 0 },
+          el("summary", {}, counted(apart.length, "row", "rows") + " on other images: not to be compared with each other or the rows above"),
+          table(apart.slice(0, MOST), "Rows on other images")),
+      ]),
+      el("p", { class: "muted" }, same.length > MOST ? "The first " + MOST + " of " + same.length + ". " : "",
         el("a", { href: "leaderboard.html#" + more }, "All of them, with every column explained")),
-    ]));
+    );
   }
 
   function start() {
