@@ -112,6 +112,14 @@ def test_rows_on_other_images_stand_apart(open_index):
     assert page.locator("#choose-result > .table tbody tr").count() == 2
 
 
+def test_rows_that_share_no_images_have_no_order(open_index):
+    page = open_index([r for r in records("a", 2.0) if r.image in IMAGES[:6]] +
+                      [r for r in records("b", 0.0) if r.image in IMAGES[6:]])  # fmt: skip
+    assert "No order can be given: no two rows of this board share" in said(page)
+    assert page.locator("#choose-result details tbody tr").count() == 2
+    assert page.locator("#choose-result details").get_attribute("open") is not None
+
+
 def test_who_is_not_ranked_is_named_with_the_reason(open_index):
     far = records("far", 9.0, n_actual=1100)
     page = open_index([*records("good", 2.0), *records("poor", 0.0), *far])

@@ -104,7 +104,7 @@
 
   /** Sentences on the rows: their order, who is left out of it, what controls reach, how far times can be trusted. */
   function sentences(rows, controls) {
-    const said = rows.length === 0 ? [] : [order(rows)];
+    const said = [order(rows)];
     const left = rows.some((row) => row.rank) ? rows.filter((row) => !row.rank && !row.noContender) : [];
     for (const row of left.slice(0, 3)) said.push(nameOf(row) + " (" + decibels(row) + ") is not ranked: " + board.whyUnranked(row) + ".");
     if (controls.length > 0) said.push("Beside them, controls: " + controls.map((row) => row.label + " " + decibels(row)).join(", ") + ".");
@@ -129,7 +129,8 @@
     const same = rows.filter((row) => row.shared);
     const apart = rows.filter((row) => !row.shared);
     const controls = controlsOf(wanted);
-    said.textContent = rows.length === 0 ? "No row of this board is within that time." : sentences(same, controls).join(" ");
+    const shown = same.length === 0 ? rows : same;
+    said.textContent = rows.length === 0 ? "No row of this board is within that time." : sentences(shown, controls).join(" ");
     const more = new URLSearchParams({ ...wanted, seconds: field("seconds").value });
     place.replaceChildren(
       ...(same.length === 0 ? [] : [table([...same.slice(0, MOST), ...controls], "Rows on the same images")]),
