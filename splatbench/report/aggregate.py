@@ -1,8 +1,8 @@
-"""From records to rows of a table: means over images, what failed, and who may be ranked against whom.
+"""From records to rows of a table: means over images, what failed, and which means may be put in order.
 
 A row is one entry with one budget, snapshot and seed on one data set. Its means are arithmetic means of per-image
-values over the images that are there ("n of N"). Rows are ranked only within a track and a budget target, on the images
-that all ranked rows of that target have.
+values over the images that are there ("n of N"). Rows are ordered only within a track and a budget target, by means
+over the images that all ordered rows of that target have. That is no claim that differences are significant.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ START_SNAPSHOT = "init"
 #: A row whose count is further than this from its target on any image is not ranked; for rates RATE_TOLERANCE holds.
 TARGET_TOLERANCE = 0.01
 
+_NO_CONTENDER = "repeats single errors of the published code: no contender"
+
 #: What makes two records values of the same row.
 ROW_KEYS = ["dataset", "entry", "config_hash", "budget_slug", "snapshot", "seed"]
 
@@ -48,8 +50,8 @@ class Row:
         statuses: status -> number of images, for those not ok; reasons: (status, reason) -> image names.
         not_run: metric -> reasons why it is missing on some image.
         count_error: largest |n_actual / n_target - 1| over the images (or of the bytes), and the image.
-        common: images that the ranking of this row is on; common_mean: the ranking metric on these.
-        rank: 1 is best; rank_of: how many were ranked; unranked: why there is no rank.
+        common: images that the order is taken on; common_mean: the metric that orders, on these.
+        rank: place in the order of means, 1 is best; rank_of: among how many; unranked: why it has no place.
     """
 
     record: Record
@@ -225,9 +227,10 @@ def _count_error(done: list[Record]) -> tuple[float, str] | None:
 
 
 def _ranked(rows: list[Row], rank_by: str, digits: int) -> list[Row]:
-    """Ranks within (data set, track, target), on the images that all ranked rows have; equal as printed is a tie."""
+    """Order of means within (data set, track, target), on the images that all these rows have; equal as printed is a
+    tie."""
     groups: dict[tuple[str, str, str], list[int]] = {}
-    reasons = [why_unranked(row, rank_by) for row in rows]
+    reasons = [why_unranked(row, rank_by) or (_NO_CONTENDER if single_errors(row) else None) for row in rows]
     for index, row in enumerate(rows):
         if reasons[index] is None:
             groups.setdefault((row.record.dataset, row.track, row.target), []).append(index)
@@ -253,6 +256,14 @@ def _ranked(rows: list[Row], rank_by: str, digits: int) -> list[Row]:
     return result
 
 
+def single_errors(row: Row) -> bool:
+    """Whether a row as published is the corrected method with errors switched on one by one, to see what each does."""
+    config = row.record.config
+    return row.record.column == "published" and (
+        config.get("preset") == "corrected" or config.get("kernels") == "exact"
+    )
+
+
 def why_unranked(row: Row, rank_by: str) -> str | None:
     """Why a row takes no part in ranks; None where it does."""
     if row.track == "controls":
@@ -260,7 +271,7 @@ def why_unranked(row: Row, rank_by: str) -> str | None:
     if not row.images:
         return "no image succeeded"
     if row.record.snapshot != "final":
-        return "snapshot of a longer run; only final results are ranked"
+        return "snapshot of a longer run; only final results are compared"
     what, allowed = ("rate", RATE_TOLERANCE) if row.record.budget.get("bpp") is not None else ("N", TARGET_TOLERANCE)
     if row.count_error is not None and row.count_error[0] > allowed + 1e-9:
         error, image = row.count_error

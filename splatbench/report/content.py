@@ -81,7 +81,7 @@ def _means_table(identity: str, title: str, rows: list[Row], settings: ReportSet
     metrics = metric_names([row.record for row in rows])
     shared = settings.rank_by
     columns = [
-        Column("rank", "Rank", True),
+        Column("order", f"Order by {_title(shared)}", True, _order_meaning(shared)),
         Column("method", "Method"),
         Column("column", "Column"),
         Column("budget", "Budget"),
@@ -93,7 +93,7 @@ def _means_table(identity: str, title: str, rows: list[Row], settings: ReportSet
             f"{shared}_common",
             f"{_title(shared)} on shared images",
             True,
-            "mean over the images that all ranked rows have",
+            "mean over the images that all rows in the order have",
         ),
         *(Column(name, heading(name), True, meaning(name)) for name in _RATES),
         *_RATIO_COLUMNS,
@@ -109,7 +109,7 @@ def _means_table(identity: str, title: str, rows: list[Row], settings: ReportSet
     body = []
     for row in rows:
         cells = [
-            _rank_cell(row, rows),
+            _order_cell(row, rows),
             text_cell(row.label),
             Cell(COLUMN_TITLES[row.record.column], row.record.column if row.track != "controls" else None),
             text_cell(budget_label(row.record.budget, iterations=False)),
@@ -132,7 +132,7 @@ def _means_table(identity: str, title: str, rows: list[Row], settings: ReportSet
 
 
 def _sorted(rows: list[Row]) -> list[Row]:
-    """Rows of the same target together, the best first, those without a rank last. Controls stay as they are: the
+    """Rows of the same target together, the best first, those out of the order last. Controls stay as they are: the
     same quality of two codecs is no common target."""
     if rows and rows[0].track == "controls":
         return rows
@@ -148,16 +148,23 @@ def _completeness(row: Row) -> str:
     return "" if len(row.images) == row.total else "partial"
 
 
-def _rank_cell(row: Row, rows: list[Row]) -> Cell:
+def _order_meaning(name: str) -> str:
+    return (
+        f"order of the means of {_title(name)}, not a claim that differences are significant: the site's leaderboard "
+        "tests that"
+    )
+
+
+def _order_cell(row: Row, rows: list[Row]) -> Cell:
     if row.rank is None:
         return Cell(MISSING, None, "muted", row.unranked or "")
     equals = [r for r in rows if r.rank == row.rank and r.target == row.target and r.track == row.track]
     hint = f"of {row.rank_of} with {row.target}, on {row.common} images"
-    return Cell(f"{row.rank}{'=' if len(equals) > 1 else ''}", row.rank, "best" if row.rank == 1 else "", hint)
+    return Cell(f"{row.rank}{'=' if len(equals) > 1 else ''}", row.rank, hint=hint)
 
 
 def _best_values(rows: list[Row], metrics: list[str]) -> set[tuple[int, str]]:
-    """Best ranked value per target and metric, to be set in bold; only where rows have the same images."""
+    """Best value in the order per target and metric, to be set in bold; only where rows have the same images."""
     found: set[tuple[int, str]] = set()
     for target in {row.target for row in rows}:
         ranked = [row for row in rows if row.target == target and row.rank is not None]
@@ -203,7 +210,7 @@ def _ratio_cell(rate: float | None) -> Cell:
 def _remarks(row: Row) -> str:
     parts = [f"{status.replace('_', ' ')}: {n}" for status, n in row.statuses.items()]
     if row.rank is None and row.unranked and row.track != "controls":
-        parts.append(f"not ranked: {row.unranked}")
+        parts.append(f"not in the order: {row.unranked}")
     return "; ".join(parts)
 
 
@@ -211,12 +218,13 @@ def _means_notes(rows: list[Row], settings: ReportSettings) -> list[str]:
     notes = ["Means are arithmetic means of per-image values over the images that succeeded (column Images)."]
     if any(row.rank is not None for row in rows):
         notes.append(
-            f"Ranked by {_title(settings.rank_by)} among rows with the same budget, on the images that all of these "
-            f"rows have. A row whose N is more than {100 * TARGET_TOLERANCE:g} % off its target on any image, or whose "
-            f"rate {100 * RATE_TOLERANCE:g} %, is not ranked."
+            f"Order by {_title(settings.rank_by)}: an {_order_meaning(settings.rank_by)}. It is among rows with the "
+            "same budget, on the images that all of these rows have. A row whose N is more than "
+            f"{100 * TARGET_TOLERANCE:g} % off its target on any image, or whose rate {100 * RATE_TOLERANCE:g} %, is "
+            "not in it."
         )
     commons = {(row.target, row.common) for row in rows if row.rank is not None and row.common != row.total}
-    notes += [f"{target}: ranked on {n} shared images." for target, n in sorted(commons)]
+    notes += [f"{target}: ordered on {n} shared images." for target, n in sorted(commons)]
     if any("nominal_bpp" in row.means for row in rows):
         notes.append("Real rates are lengths of files; nominal rates are the papers' formulas and no file's size.")
     return notes

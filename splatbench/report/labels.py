@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 from splatbench.metrics import RATES, REGISTRY
@@ -18,6 +19,9 @@ COLUMN_TITLES = {
 }
 
 MISSING = "–"
+
+#: Digits for any finite float with nine after the point.
+_EXACT = Context(prec=400)
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,17 @@ def number(value: float | None, name: str, decimals: Mapping[str, int] | None = 
     digits = (decimals or {}).get(name, DECIMALS.get(name))
     if digits is None:
         return significant(value)
-    return f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "−")
+    return fixed(value, digits)
+
+
+def fixed(value: float, digits: int) -> str:
+    """A finite number with narrow spaces between thousands, a real minus and so many digits after the point.
+
+    Halves are rounded away from zero, as `toFixed` of the site's scripts does; Python's formats round them to even.
+    """
+    rounded = Decimal(float(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, _EXACT)
+    text = f"{abs(rounded):,f}".replace(",", "\u202f")
+    return "−" + text if rounded < 0 else text
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -86,7 +100,7 @@ def significant(value: float, digits: int = 3) -> str:
     if value == 0:
         return "0"
     places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{min(places, 9)}f}".replace(",", "\u202f").replace("-", "−")
+    return fixed(value, min(places, 9))
 
 
 def signed(value: float | None, name: str, decimals: Mapping[str, int] | None = None) -> str:
@@ -100,7 +114,7 @@ def signed(value: float | None, name: str, decimals: Mapping[str, int] | None = 
 
 def count(value: float | int) -> str:
     """1234567 -> "1 234 567" with narrow spaces."""
-    return f"{value:,.0f}".replace(",", "\u202f")
+    return fixed(value, 0)
 
 
 def budget_label(budget: Mapping[str, Any], iterations: bool = True) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from splatbench.metrics import RATES, REGISTRY
-from splatbench.report.aggregate import Row, fitted_iterations, snapshot_label
+from splatbench.report.aggregate import Row, fitted_iterations, single_errors, snapshot_label
 from splatbench.report.caveats import caveats
 from splatbench.report.labels import count, heading, target_label
 from splatbench.report.reference import OUTCOMES, Reference, ReferenceRow, ReferenceTable
@@ -159,14 +159,6 @@ def obstacles(paper: ReferenceRow, row: Row) -> list[str]:
     if single_errors(row):
         found.append("single errors of the released code here, not all of its behaviour")
     return found
-
-
-def single_errors(row: Row) -> bool:
-    """Whether a row as published is the corrected method with errors switched on one by one, to see what each does."""
-    config = row.record.config
-    return row.record.column == "published" and (
-        config.get("preset") == "corrected" or config.get("kernels") == "exact"
-    )
 
 
 def _fits_nothing(row: Row) -> bool:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from splatbench.record import Record
 from splatbench.report.aggregate import summarise
 from splatbench.report.content import result_tables
-from splatbench.report.labels import MISSING, budget_label, number, signed, significant
+from splatbench.report.labels import MISSING, budget_label, count, number, signed, significant
 from splatbench.report.settings import ReportSettings
 from splatbench.report.tables import Cell, Column, Table, escape_latex, text_cell, to_csv, to_latex, to_markdown
 
@@ -95,6 +95,24 @@ def test_numbers(value: float | None, name: str, text: str) -> None:
     assert number(value, name) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (16262.5, 0, "16\u202f263"),
+        (16263.5, 0, "16\u202f264"),
+        (0.125, 2, "0.13"),
+        (-0.125, 2, "−0.13"),
+        (2.675, 2, "2.67"),  # a little less than 2.675 in floating point
+        (-0.001, 2, "0.00"),
+    ],
+)
+def test_halves_are_rounded_as_the_scripts_of_the_site_do(value: float, digits: int, text: str) -> None:
+    """tests/site/test_compare.py holds `splatbench.number` of the browser to it."""
+    assert number(value, "x", {"x": digits}) == text
+    if digits == 0:
+        assert count(value) == text
+
+
 def test_digits_can_be_chosen() -> None:
     assert number(26.98764, "psnr", {"psnr": 4}) == "26.9876"
 
@@ -141,7 +159,7 @@ def test_tracks_and_controls_are_separate_tables(tables: dict[str, Table]) -> No
 def test_columns_say_real_and_nominal_rate_times_and_completeness(tables: dict[str, Table]) -> None:
     keys = [column.key for column in tables["kodak-gaussians"].columns]
     assert {
-        "rank",
+        "order",
         "n",
         "psnr",
         "lpips_vgg",
@@ -189,12 +207,39 @@ def test_rows_off_target_say_why_they_have_no_rank(tables: dict[str, Table]) -> 
     assert row[0].text == MISSING and "off its target (kodim03.png)" in row[-1].text
 
 
+def test_the_order_claims_no_more_than_an_order_of_means(tables: dict[str, Table]) -> None:
+    table = tables["kodak-gaussians"]
+    assert table.columns[0].heading == "Order by PSNR"
+    assert "not a claim that differences are significant" in table.columns[0].hint
+    assert sum("not a claim that differences are significant" in note for note in table.notes) == 1
+    assert not re.search("rank", to_markdown(table), re.IGNORECASE)
+
+
+def test_single_errors_of_published_code_take_no_part_in_the_order(record) -> None:
+    values = {"whole": (26.0, {}), "one": (30.0, {"preset": "corrected"}), "corrected": (27.0, {"preset": "corrected"})}
+    records = [
+        record(
+            entry=entry,
+            family=entry,
+            config=config,
+            config_hash=entry,
+            column="corrected" if entry == "corrected" else "published",
+            metrics={"psnr": psnr},
+        )
+        for entry, (psnr, config) in values.items()
+    ]
+    (table,) = result_tables(summarise(records), ReportSettings())
+    order = [(row[1].text, row[0].text) for row in table.rows]
+    assert order == [("corrected", "1"), ("whole", "2"), ("one", MISSING)]
+    assert table.rows[2][-1].text.endswith("repeats single errors of the published code: no contender")
+
+
 def test_means_on_shared_images_stand_beside_own_means(tables: dict[str, Table]) -> None:
     keys = [column.key for column in tables["kodak-gaussians"].columns]
     rows = [dict(zip(keys, row, strict=True)) for row in tables["kodak-gaussians"].rows]
     full = next(r for r in rows if r["method"].text == "GaussianImage (Cholesky)" and r["n"].value == 28000)
     assert full["psnr_common"].value != pytest.approx(full["psnr"].value)
-    assert "N = 28\u202f000: ranked on 22 shared images." in tables["kodak-gaussians"].notes
+    assert "N = 28\u202f000: ordered on 22 shared images." in tables["kodak-gaussians"].notes
 
 
 def test_two_data_sets_with_similar_names_do_not_share_a_table(record: object) -> None:
