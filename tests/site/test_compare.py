@@ -6,6 +6,7 @@ import base64
 import io
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 from splatbench.budget import Budget
 from splatbench.codec import decode
 from splatbench.method import get_method
+from splatbench.report.labels import number
 from splatbench.report.reference import reports_folder
 from splatbench.site.compare import SCRIPTS, STYLES, Comparison, Source
 from splatbench.site.page import script
@@ -261,6 +263,34 @@ def test_side_by_side_shows_the_same_part_twice(opened: Open) -> None:
     half = (stage.shape[1] - 2) // 2
     assert np.array_equal(stage[:, :half], stage[:, -half:]) and len(np.unique(stage)) > 50
     assert not page.get_by_label("Divider between left and right").is_visible()
+
+
+def test_each_layout_has_its_own_hint(opened: Open) -> None:
+    page = opened()
+    hint, stage = page.locator(".compare-hint"), page.locator(".compare-stage")
+    assert "Drag the divider" in hint.inner_text() and "Drag the divider" in stage.get_attribute("aria-label")
+    page.get_by_label("Layout").select_option("side")
+    assert "divider" not in hint.inner_text() and "divider" not in stage.get_attribute("aria-label")
+    page.get_by_label("Layout").select_option("slider")
+    assert "Drag the divider" in hint.inner_text()
+
+
+def test_facts_keep_their_order_whichever_side_has_them(opened: Open, spec: Comparison) -> None:
+    facts = {"other": [("Size", "8"), ("Rate", "24")], "g2": [("Method", "a"), ("Rate", "1"), ("Size", "8")]}
+    page = opened(
+        replace(spec, sources=[replace(s, facts=facts[s.id]) for s in spec.sources if s.id in facts], original=None)
+    )
+    for left, right in (("other", "g2"), ("g2", "other")):
+        choose(page, "Left", left)
+        choose(page, "Right", right)
+        rows = page.locator(".compare-facts tbody th").all_inner_texts()
+        assert rows == ["Method", "Rate", "Size"]
+
+
+def test_numbers_are_rounded_as_the_tables_round_them(opened: Open) -> None:
+    values = [(v, d) for v in (16262.5, 16263.5, 0.125, -0.125, 2.675, -0.001, 1.005, 0.0) for d in range(4)]
+    shown = opened().evaluate("values => values.map(([value, digits]) => splatbench.number(value, digits))", values)
+    assert shown == [number(value, "x", {"x": digits}) for value, digits in values]
 
 
 def test_stages_are_stepped_through_and_announced(opened: Open) -> None:

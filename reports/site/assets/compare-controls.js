@@ -119,10 +119,16 @@
     return { node, zoom, update };
   }
 
-  /** Facts of both sides, one line for each name that either has. */
-  function factsTable(names, sources) {
+  /** Names of all facts, in the order of the sources that have most of them: the same whatever is chosen. */
+  function factNames(sources) {
+    const lists = sources.map((source) => source.facts.map(([name]) => name));
+    return [...new Set(lists.sort((a, b) => b.length - a.length).flat())];
+  }
+
+  /** Facts of both sides, one line for each name that either has, in the order of `order`. */
+  function factsTable(names, sources, order) {
     const facts = sources.map((source) => new Map(source.facts));
-    const rows = [...new Set(facts.flatMap((of) => [...of.keys()]))];
+    const rows = order.filter((name) => facts.some((of) => of.has(name)));
     const head = element("tr", {}, element("th", { scope: "col" }, "Of the file"), names.map((name) => element("th", { scope: "col" }, name)));
     const body = rows.map((row) => element(
       "tr", {}, element("th", { scope: "row" }, row), facts.map((of) => element("td", {}, of.has(row) ? of.get(row) : "–")),
@@ -130,5 +136,5 @@
     return element("table", { class: "compare-facts" }, element("caption", { class: "sr" }, "Facts of both sides"), element("thead", {}, head), element("tbody", {}, body));
   }
 
-  sb.comparisonParts = { LAYERS, obstacle, sideControls, sharedControls, factsTable };
+  sb.comparisonParts = { LAYERS, obstacle, sideControls, sharedControls, factNames, factsTable };
 })((window.splatbench = window.splatbench || {}));

@@ -4,8 +4,12 @@
 
   const NAMES = ["Left", "Right"];
   const NEAR = 24; // CSS pixels in which a press takes hold of the divider
-  const HINT = "Drag the divider, or the picture once it is larger than the frame. After a click on the picture the " +
-    "wheel zooms, and so do + and −; 0 fits, 1 shows pixels one to one, arrow keys move.";
+  const KEYS = " After a click on the picture the wheel zooms, and so do + and −; 0 fits, 1 shows pixels one to one, " +
+    "arrow keys move.";
+  const HINTS = {
+    slider: "Drag the divider, or the picture once it is larger than the frame." + KEYS,
+    side: "Drag a picture once it is larger than its frame: both move together." + KEYS,
+  };
 
   /** Puts a comparison into an element.
    *
@@ -34,6 +38,7 @@
         const source = this.sources.get(id) || spec.sources[0];
         return { source, layer: firstLayer(source) };
       });
+      this.factNames = sb.comparisonParts.factNames(spec.sources);
       this.view = new sb.View(spec.width, spec.height, () => this._redraw());
       this.sides = NAMES.map((name) => new sb.ComparisonSide(name, spec, () => this._redraw()));
       this._build();
@@ -57,7 +62,7 @@
       this.alternative = sb.element("div", { role: "img" });
       this.handle = sb.element("div", { class: "compare-handle", "aria-hidden": "true" });
       this.stage = sb.element(
-        "div", { class: "compare-stage", tabindex: 0, role: "group", "aria-label": this.spec.title + ". " + HINT },
+        "div", { class: "compare-stage", tabindex: 0, role: "group" },
         this.alternative, this.sides.map((side) => side.element), this.handle,
       );
       this.range = sb.element("input", {
@@ -66,12 +71,12 @@
       });
       this.status = sb.element("p", { class: "sr", role: "status" });
       this.notes = sb.element("p", { class: "compare-notes" });
+      this.hint = sb.element("p", { class: "compare-hint" });
       this.facts = sb.element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Facts of both sides" });
       this.root.classList.add("compare");
       this.root.replaceChildren(
         sb.element("div", { class: "compare-sources" }, this.controls.map((part) => part.node)),
-        this.stage, this.range, this.shared.node, this.notes, sb.element("p", { class: "compare-hint" }, HINT),
-        this.status, this.facts,
+        this.stage, this.range, this.shared.node, this.notes, this.hint, this.status, this.facts,
       );
       sb.gestures(this.stage, this.view, {
         active: () => this.state.layout === "slider",
@@ -92,6 +97,11 @@
       const width = (this.stage.clientWidth - (side ? 2 : 0)) / (side ? 2 : 1);
       const height = Math.min(width * this.spec.height / this.spec.width, 0.7 * window.innerHeight);
       this.stage.dataset.layout = this.state.layout;
+      const hint = HINTS[this.state.layout];
+      if (this.hint.textContent !== hint) {
+        this.hint.textContent = hint;
+        this.stage.setAttribute("aria-label", this.spec.title + ". " + hint);
+      }
       this.stage.style.height = Math.round(height) + "px";
       this.range.hidden = this.handle.hidden = side;
       if (width > 0) this.view.resize(width, Math.round(height));
@@ -139,7 +149,7 @@
         gaussians: this.chosen.some(({ source }) => source.file),
       });
       this.facts.hidden = !this.chosen.some(({ source }) => source.facts.length);
-      this.facts.replaceChildren(sb.comparisonParts.factsTable(NAMES, this.chosen.map(({ source }) => source)));
+      this.facts.replaceChildren(sb.comparisonParts.factsTable(NAMES, this.chosen.map(({ source }) => source), this.factNames));
       const text = this.chosen.map(({ source, layer }, side) => NAMES[side] + ": " + source.label + layerName(layer)).join(". ");
       this.alternative.setAttribute("aria-label", text);
       this.status.textContent = text;
