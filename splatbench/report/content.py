@@ -33,6 +33,9 @@ _RATES, _COSTS = (
     ("encode_seconds", "decode_seconds", "peak_memory_mib", "energy_joules"),
 )
 
+#: What the narrow pages of LaTeX do without.
+_NOT_ON_PAPER = {"psnr_u8", "nominal_bpp", "peak_memory_mib", "energy_joules"}
+
 #: Bits per pixel of what is compressed: 8 for each of red, green and blue.
 _RAW_BPP = 24
 _RATIO_COLUMNS = (
@@ -43,6 +46,7 @@ _RATIO_COLUMNS = (
         True,
         f"Compression ratio with {NOMINAL_BYTES_PER_GAUSSIAN} bytes per Gaussian, as SmartSplat counts: 3HW / (7N), "
         "whatever a file holds.",
+        on_paper="left out",
     ),
 )
 
@@ -88,19 +92,19 @@ def _means_table(identity: str, title: str, rows: list[Row], settings: ReportSet
         Column("seed", "Seed", True),
         Column("iterations", "Iterations", True, "all optimisation steps, quantisation-aware ones included"),
         Column("n", "N", True, meaning("n_actual")),
-        *(Column(name, heading(name), True, meaning(name)) for name in metrics),
+        *(_measured(name) for name in metrics),
         Column(
             f"{shared}_common",
             f"{_title(shared)} on shared images",
             True,
             "mean over the images that all rows in the order have",
         ),
-        *(Column(name, heading(name), True, meaning(name)) for name in _RATES),
+        *(_measured(name) for name in _RATES),
         *_RATIO_COLUMNS,
-        *(Column(name, heading(name), True, meaning(name)) for name in _COSTS),
+        *(_measured(name) for name in _COSTS),
         Column("images", "Images", True, "results of images in the experiment"),
-        Column("device", "Device"),
-        Column("note", "Remarks"),
+        Column("device", "Device", on_paper="left out"),
+        Column("note", "Remarks", on_paper="note"),
     ]
     several_seeds = len({row.record.seed for row in rows}) > 1
     several_devices = len({row.devices for row in rows}) > 1
@@ -129,6 +133,10 @@ def _means_table(identity: str, title: str, rows: list[Row], settings: ReportSet
         body.append(cells)
     table = Table(identity, title, columns, body, _means_notes(rows, settings))
     return table.without_empty_columns(keep=("method", "budget", "n", *metrics))
+
+
+def _measured(name: str) -> Column:
+    return Column(name, heading(name), True, meaning(name), "left out" if name in _NOT_ON_PAPER else "column")
 
 
 def _sorted(rows: list[Row]) -> list[Row]:
@@ -246,7 +254,7 @@ def paper_table(identity: str, comparisons: Sequence[Comparison], settings: Repo
         Column("ours", "Ours", True),
         Column("deviation", "Deviation", True, "ours minus the paper's; of the as-published column where there is one"),
         Column("verdict", "Verdict"),
-        Column("reason", "Why"),
+        Column("reason", "Why", on_paper="note"),
     ]
     rows = [_paper_row(comparison, settings) for comparison in comparisons]
     title = f"{first.reference.title}: {first.table.table}, {first.table.dataset}"

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from tabulate import tabulate
 
@@ -37,10 +38,21 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    key: str  # heading of the CSV
+    """One column of a table.
+
+    Attributes:
+        key: heading of the CSV.
+        numeric: whether it is aligned to the right.
+        hint: what it means.
+        on_paper: in LaTeX, whose pages are narrow: a column; a mark that leads to a note below, for sentences; or left
+            out, for what is of lesser interest.
+    """
+
+    key: str
     heading: str
     numeric: bool = False
     hint: str = ""
+    on_paper: Literal["column", "note", "left out"] = "column"
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,11 @@ def to_csv(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A floating table in the booktabs style (`\\usepackage{booktabs}`); all text is escaped."""
+    """A floating table in the booktabs style, at most as wide as the text (`\\usepackage{booktabs,graphicx}`).
+
+    All text is escaped. Columns stand where their `on_paper` says.
+    """
+    table = _for_paper(table)
     # At the start of a line, "[" and "*" would be arguments of the line break before: an empty group keeps them apart.
     body = tabulate(
         [["\u2060" + cell.text if cell.text[:1] in ("[", "*") else cell.text for cell in row] for row in table.rows],
@@ -115,11 +131,42 @@ def to_latex(table: Table) -> str:
         r"\centering",
         rf"\caption{{{escape_latex(table.title)}}}",
         rf"\label{{tab:{re.sub('[^A-Za-z0-9-]', '-', table.id)}}}",
-        _latex_symbols(body),
+        r"\small",
+        # Wide tables shrink; narrow ones are not blown up.
+        r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
+        _latex_symbols(body) + "}",
         *(rf"\par\footnotesize {escape_latex(note)}" for note in table.notes),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _for_paper(table: Table) -> Table:
+    """The table less what is left out or empty, with sentences as notes; equal sentences share one."""
+    table = table.without_empty_columns() if table.rows else table
+    columns = [replace(c, heading="Notes") if c.on_paper == "note" else c for c in table.columns]
+    places = [i for i, column in enumerate(columns) if column.on_paper != "left out"]
+    marks: dict[str, str] = {}
+    rows = []
+    for row in table.rows:
+        cells = []
+        for i in places:
+            cell = row[i]
+            if columns[i].on_paper == "note" and cell.value:
+                cell = replace(cell, text=marks.setdefault(cell.text, _letters(len(marks))))
+            cells.append(cell)
+        rows.append(cells)
+    notes = [*(f"{mark}: {sentence}" for sentence, mark in marks.items()), *table.notes]
+    return replace(table, columns=[columns[i] for i in places], rows=rows, notes=notes)
+
+
+def _letters(index: int) -> str:
+    """0 -> "a", 25 -> "z", 26 -> "aa"."""
+    text = ""
+    while index >= 0:
+        text = chr(ord("a") + index % 26) + text
+        index = index // 26 - 1
+    return text
 
 
 def escape_latex(text: str) -> str:

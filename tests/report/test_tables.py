@@ -269,3 +269,40 @@ def test_the_command_prints_tables_from_records_alone(tmp_path: Path, experiment
 def test_latex_rows_cannot_be_taken_for_arguments_of_the_line_break_before() -> None:
     text = to_latex(table("[3cm] name", "*name"))
     assert "{}[3cm] name" in text and "{}*name" in text
+
+
+def test_latex_leaves_room_for_the_numbers() -> None:
+    """Sentences become notes, each once; what is of lesser interest or empty is left out; the rest fits the page."""
+    columns = [
+        Column("method", "Method"),
+        Column("device", "Device", on_paper="left out"),
+        Column("lpips", "LPIPS", True),
+        Column("note", "Remarks", on_paper="note"),
+    ]
+    remarks = ["not run: 50 %", "", "not run: 50 %", "diverged"]
+    rows = [[text_cell("m"), text_cell("cpu"), Cell("not run"), text_cell(remark)] for remark in remarks]
+    text = to_latex(Table("t", "T", columns, rows, ["Means."]))
+    body = text[text.index(r"\midrule") : text.index(r"\bottomrule")]
+    assert [line.split("&")[1].strip(" \\") for line in body.splitlines()[1:5]] == ["a", "", "a", "b"]
+    assert "LPIPS" not in text and "Device" not in text and "cpu" not in text
+    notes = [line for line in text.splitlines() if line.startswith(r"\par")]
+    assert [note.removeprefix(r"\par\footnotesize ") for note in notes] == [
+        r"a: not run: 50 \%", "b: diverged", "Means.",
+    ]  # fmt: skip
+    assert text.count(r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%") == 1
+
+
+def test_latex_has_letters_for_any_number_of_notes() -> None:
+    columns = [Column("method", "Method"), Column("note", "Remarks", on_paper="note")]
+    text = to_latex(Table("t", "T", columns, [[text_cell("m"), text_cell(f"remark {i}")] for i in range(703)]))
+    marks = re.findall(r"footnotesize ([a-z]+): remark", text)
+    assert len(set(marks)) == 703 and (marks[0], marks[25], marks[26], marks[702]) == ("a", "z", "aa", "aaa")
+
+
+def test_results_in_latex_do_without_device_memory_and_nominal_rates(tables: dict[str, Table]) -> None:
+    table = tables["kodak-gaussians"]
+    assert {"Rate, nominal [bit/pixel]", "Peak memory [MiB]"} <= {column.heading for column in table.columns}
+    text = to_latex(table)
+    assert "nominal [bit" not in text and "Peak memory" not in text and "CR, nominal" not in text
+    assert "PSNR [dB]" in text and "Rate, real [bit/pixel]" in text
+    assert "a: diverged: 1; out of memory: 1" in text or "b: diverged: 1; out of memory: 1" in text
