@@ -78,6 +78,7 @@ class ReferenceRow(_Strict):
         iterations: fitting steps; 0 for a method that fits nothing per image; None where the paper does not say.
         variant: settings that make it this variant of the method (`quantise: false`): a run with other values is
             another thing and never stands in this row.
+        count_from: of a method that chooses its number of Gaussians: the settings that gave this one.
         protocol: settings that a comparable run shares (`qat_iterations: 300`): other values are "not comparable".
         metrics: by the names of `splatbench.metrics`; a rate by formula is `nominal_bpp`.
         outcome: the word that the paper prints instead of numbers; `note` says what is known of its cause.
@@ -86,6 +87,7 @@ class ReferenceRow(_Strict):
         unconfirmed: columns of this row that are less sure than `confidence` says.
         second_hand: the authors of another paper ran this method.
         incomparable: why no run of ours can have this row's setting, whatever its own settings are.
+        not_repeated: why no run of ours can stand beside this row at all (a point of a plot).
         caveats: of this row, besides those of its table.
     """
 
@@ -95,6 +97,7 @@ class ReferenceRow(_Strict):
     snapshot: str = ""
     iterations: int | None = Field(default=None, ge=0)
     variant: dict[str, Any] = Field(default_factory=dict)
+    count_from: dict[str, Any] = Field(default_factory=dict)
     protocol: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, float] = Field(default_factory=dict)
     outcome: Literal["fail", "oom"] | None = None
@@ -105,6 +108,7 @@ class ReferenceRow(_Strict):
     unconfirmed: list[str] = Field(default_factory=list)
     second_hand: bool = False
     incomparable: str = ""
+    not_repeated: str = ""
     caveats: Caveats = Caveats()
     note: str = ""
 
@@ -150,6 +154,12 @@ class ReferenceRow(_Strict):
         return self.confidence in ("printed", "logs", "second_hand") and metric not in self.unconfirmed
 
     @property
+    def rate(self) -> float | None:
+        """The nominal rate in bit/pixel where it is the row's setting: it gives neither count nor ratio."""
+        named = self.n is not None or self.compression_ratio is not None
+        return None if named else self.metrics.get("nominal_bpp")
+
+    @property
     def label(self) -> str:
         stage = f", after {self.snapshot}" if self.snapshot not in ("", "final") else ""
         return self._budget + stage
@@ -162,8 +172,7 @@ class ReferenceRow(_Strict):
             return f"N = {count(self.n)}"
         if self.compression_ratio is not None:
             return f"CR {self.compression_ratio:g}"
-        rate = self.metrics.get("nominal_bpp")
-        return "N not stated" if rate is None else f"{rate:g} bit/pixel (nominal)"
+        return "N not stated" if self.rate is None else f"{self.rate:g} bit/pixel (nominal)"
 
 
 class ReferenceTable(_Strict):
@@ -201,6 +210,15 @@ class ReferenceTable(_Strict):
                 if abs(found - mean) > 10.0 ** -self.decimals.get(name, 2) + 1e-9:
                     raise ValueError(f"{row.family}, {row.label}: the images' mean {name} is {found:.4f}, not {mean}")
         return self
+
+    @field_validator("protocol")
+    @classmethod
+    def _sentences(cls, protocol: list[str]) -> list[str]:
+        """YAML cuts a list in brackets at every comma that is not quoted."""
+        for text in protocol:
+            if not text.endswith("."):
+                raise ValueError(f"{text!r} is no sentence: it lacks the full stop (a comma without quotes around it?)")
+        return protocol
 
     @model_validator(mode="after")
     def _caveats_are_of_metrics(self) -> ReferenceTable:

@@ -42,6 +42,9 @@ TOLERANCES = {
 #: The papers print counts in thousands: 28k stands for anything within this of 28000.
 COUNT_TOLERANCE = 0.02
 
+#: As much for a nominal rate that stands for a count: 0.122 bit/pixel are 4000 Gaussians at 2048 x 2048.
+RATE_TOLERANCE = 0.02
+
 #: Which of our columns claims to repeat the paper, in this order.
 _COLUMN_ORDER = ("published", "corrected", "ours")
 
@@ -147,6 +150,25 @@ def obstacles(paper: ReferenceRow, row: Row) -> list[str]:
     found = [paper.incomparable] if paper.incomparable else []
     if not _same_budget(paper, row):
         found.append(f"{_count_text(row)} here, {paper.label} in the paper")
+    return [*found, *_other_settings(paper, row)]
+
+
+def plans_for(paper: ReferenceRow, row: Row, families: dict[str, str]) -> bool:
+    """Whether a run that is planned, a row without any value, would have the setting of a paper's row.
+
+    A count that the method chooses is known only afterwards: it is taken to be the paper's where the settings are those
+    that gave it there.
+    """
+    config = row.record.config
+    chosen = bool(paper.count_from) and all(config.get(name) == value for name, value in paper.count_from.items())
+    same_budget = _same_budget(paper, row) or (chosen and bool(row.record.budget.get("native")))
+    variant = is_variant(row.record.family, paper.family, families) and _fits(paper, row)
+    return variant and same_budget and not _other_settings(paper, row)
+
+
+def _other_settings(paper: ReferenceRow, row: Row) -> list[str]:
+    """`obstacles` but for the budget."""
+    found = []
     iterations = 0 if _fits_nothing(row) else row.iterations
     if paper.iterations is not None and iterations != paper.iterations:
         here = "varying iterations" if iterations is None else f"{count(iterations)} iterations"
@@ -174,6 +196,9 @@ def _shared_images(paper: ReferenceRow, row: Row, metric: str) -> tuple[str, ...
 def _same_budget(paper: ReferenceRow, row: Row) -> bool:
     if paper.compression_ratio is not None:
         return row.record.budget.get("compression_ratio") == paper.compression_ratio
+    if paper.rate is not None:
+        rate = row.means.get("nominal_bpp")
+        return rate is not None and abs(rate / paper.rate - 1) <= RATE_TOLERANCE
     n = row.means.get("n_actual", row.record.budget.get("gaussians"))
     return paper.n is None or (n is not None and abs(n / paper.n - 1) <= COUNT_TOLERANCE)
 
@@ -227,8 +252,10 @@ def _fits(paper: ReferenceRow, row: Row) -> bool:
 
 
 def _columns(table: ReferenceTable, paper: ReferenceRow) -> list[str]:
-    """What a row of the paper gives, or would give if it did not print an outcome."""
-    return [*(paper.metrics or table.metrics), *(["seconds"] if paper.seconds is not None else [])]
+    """What a row of the paper gives, or would give if it did not print an outcome; a rate that is its setting is no
+    result."""
+    results = [name for name in paper.metrics or table.metrics if name != "nominal_bpp" or paper.rate is None]
+    return [*results, *(["seconds"] if paper.seconds is not None else [])]
 
 
 def _best(paper: ReferenceRow, table: ReferenceTable, rows: list[Row], metric: str) -> dict[str, Row]:

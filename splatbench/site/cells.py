@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from splatbench.report.labels import count
 from splatbench.report.reference import Reference, ReferenceRow, ReferenceTable, available_references, load_reference
 from splatbench.report.verdict import JUDGED, Cause, Comparison, VerdictKind, compare
-from splatbench.site.experiments import PaperExperiments, paper_experiments
+from splatbench.site.experiments import paper_experiments
 from splatbench.site.facts import method_facts, method_of
 from splatbench.site.page import Site
 from splatbench.site.rows import SiteRow
@@ -19,7 +19,8 @@ from splatbench.site.rows import SiteRow
 #: In the order in which they are shown.
 KINDS: tuple[VerdictKind, ...] = get_args(VerdictKind)
 
-#: As `verdict.Cause`; "no code": this project does not have the method; "not repeated": not this variant of it.
+#: As `verdict.Cause`; "no code": this project does not have the method; "not repeated": not this variant of it, or no
+#: run of ours can be this row.
 MissingCause = Cause | Literal["no code", "not repeated"]
 
 
@@ -34,6 +35,7 @@ class Cell:
         comparisons: one per family of ours that may stand in the row; the first one counts. Never empty.
         cause, reason: why there is no verdict with numbers; see `Verdict`.
         method: ours, by folder name; None where this project does not have it.
+        files: experiment files of this project that ask for it with the paper's setting.
     """
 
     table: str
@@ -44,6 +46,7 @@ class Cell:
     cause: MissingCause | None
     reason: str
     method: str | None
+    files: tuple[str, ...]
 
     @property
     def counted(self) -> Comparison:
@@ -121,7 +124,6 @@ class PaperTable:
     Attributes:
         page: its address, e.g. "verdicts/air-table1.html".
         metrics: its columns, "seconds" last.
-        experiments: experiment files that ask for it; None where there is none.
     """
 
     page: str
@@ -129,7 +131,6 @@ class PaperTable:
     table: ReferenceTable
     metrics: tuple[str, ...]
     cells: tuple[Cell, ...]
-    experiments: PaperExperiments | None
 
     @property
     def title(self) -> str:
@@ -140,9 +141,10 @@ class PaperTable:
     def summary(self) -> Summary:
         return count_kinds(self.cells)
 
-    def files(self, methods: Iterable[str] = ()) -> list[str]:
-        """Experiment files of this project that fill it; those of some methods where these are given."""
-        return self.experiments.files(self.table.dataset, methods) if self.experiments else []
+    @cached_property
+    def files(self) -> dict[str, int]:
+        """Experiment files of this project, and how many of the cells each of them asks for."""
+        return dict(Counter(file for cell in self.cells for file in cell.files))
 
 
 @dataclass(frozen=True)
@@ -190,15 +192,15 @@ def compare_papers(rows: Iterable[SiteRow], references: Iterable[Reference]) -> 
     rows = list(rows)
     tables: list[PaperTable] = []
     for reference in references:
-        known = paper_experiments().get(reference.name)
-        found = compare(reference, [row.row for row in rows], known.settings if known else None)
+        found = compare(reference, [row.row for row in rows], paper_experiments().settings.get(reference.name))
         for number, table in enumerate(reference.tables, 1):
             several = f"-{number}" if len(reference.tables) > 1 else ""
             page = f"verdicts/{reference.name.replace('_', '-')}{several}.html"
             here = [comparison for comparison in found if comparison.table is table]
             cells = tuple(_cells(page, _title(reference, table), table, here))
-            metrics = tuple(dict.fromkeys([*table.metrics, *(cell.metric for cell in cells)]))
-            tables.append(PaperTable(page, reference, table, metrics, cells, known))
+            compared = {cell.metric for cell in cells}
+            metrics = (*(name for name in table.metrics if name in compared), *sorted(compared - set(table.metrics)))
+            tables.append(PaperTable(page, reference, table, metrics, cells))
     return Papers(tuple(tables), {id(row.row): row for row in rows})
 
 
@@ -216,7 +218,8 @@ def _cells(page: str, title: str, table: ReferenceTable, comparisons: Iterable[C
         ordered = tuple(sorted(group, key=_precedence))
         method = method_of(ordered[0].paper.family)
         cause, reason = _why(ordered[0], method)
-        yield Cell(page, title, row, metric, ordered, cause, reason, method)
+        files = tuple(paper_experiments().files(ordered[0].reference.name, table, ordered[0].paper, metric))
+        yield Cell(page, title, row, metric, ordered, cause, reason, method, files)
 
 
 def _precedence(comparison: Comparison) -> tuple[int, bool, str]:
@@ -234,6 +237,8 @@ def _why(comparison: Comparison, method: str | None) -> tuple[MissingCause | Non
         return verdict.cause, verdict.reason
     if method is None:
         return "no code", f"{paper.family} is not a method of this project"
+    if paper.not_repeated:
+        return "not repeated", paper.not_repeated
     facts = method_facts()[method]
     if paper.family in facts.not_repeated:
         return "not repeated", facts.not_repeated[paper.family]

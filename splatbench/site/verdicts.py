@@ -139,7 +139,7 @@ def _context(found: Papers, table: PaperTable) -> dict[str, object]:
         "metric_headings": {name: heading(_quantity(name)) for name in table.metrics},
         "metric_meanings": {name: meaning(_quantity(name)) for name in table.metrics},
         "needs": needs(Papers((table,), found.site_rows)),
-        "files": table.files(),
+        "files": table.files,
         "tolerances": tolerances_text(cell.metric for cell in table.cells),
         "extra_text": _extra_text,
     }

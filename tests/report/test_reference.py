@@ -223,6 +223,14 @@ def test_errors_name_file_and_key(tmp_path: Path) -> None:
         read_reference(path)
 
 
+def test_sentences_that_yaml_cuts_at_a_comma_are_refused() -> None:
+    table = load_reference("image_gs_paper").tables[-1].model_dump()
+    protocol = yaml.safe_load("[Another group's runs; neither iterations, settings nor GPU are known to us.]")
+    with pytest.raises(ValidationError, match="neither iterations. is no sentence"):
+        ReferenceTable.model_validate(table | {"protocol": protocol})
+    assert "neither iterations, settings nor GPU are known to us." in table["protocol"][0]
+
+
 def test_caveats_are_checked() -> None:
     row = {"family": "AIR", "n": 1, "metrics": {"psnr": 30.0}, "confidence": "printed"}
     table = {"table": "T", "dataset": "kodak", "images": 1, "rows": [row]}

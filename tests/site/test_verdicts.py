@@ -5,19 +5,21 @@ from __future__ import annotations
 import csv
 import functools
 import io
+import itertools
 
 import pytest
 
-from splatbench.experiment import ExperimentError
+from splatbench.experiment import ExperimentError, load_experiment
 from splatbench.record import Provenance, Record
 from splatbench.report.reference import Reference
+from splatbench.runner.plan import configured
 from splatbench.site import verdicts
 from splatbench.site.build import gather, make_environment, render
-from splatbench.site.cells import KINDS, Papers, compare_papers
-from splatbench.site.experiments import paper_experiments, read_experiments
+from splatbench.site.cells import KINDS, Papers, compare_papers, papers
+from splatbench.site.experiments import read_experiments
 from splatbench.site.needs import duration, needs
 from splatbench.site.page import Data, Page, Site
-from splatbench.site.rows import site_rows
+from splatbench.site.rows import SiteRow, site_rows
 from tests.site.conftest import PUBLISHED
 
 IMAGES = ("kodim01", "kodim02", "kodim03")
@@ -200,7 +202,7 @@ def test_every_printed_value_of_the_published_tables_is_one_cell():
 
     references = [load_reference(name) for name in available_references()]
     printed = sum(
-        len(row.metrics or table.metrics) + (row.seconds is not None)
+        len(row.metrics or table.metrics) + (row.seconds is not None) - (row.rate is not None)
         for reference in references
         for table in reference.tables
         for row in table.rows
@@ -304,25 +306,113 @@ def test_equal_records_give_equal_bytes():
 
 
 def test_experiments_that_contradict_each_other(tmp_path):
-    def write(name: str, theirs: str) -> None:
-        table = f"{{reference: air_table1, families: {{mine: {theirs}}}}}"
-        start = "datasets: [kodak]\nentries: [{method: air}]\n"
-        (tmp_path / name).write_text(f"{start}report: {{tables: [{table}]}}\n")
+    def write(name: str, tables: str, datasets: str = "[kodak]") -> None:
+        entry = "{id: a, title: A, family: mine, method: air, config: {preset: small}, budgets: {native: true}}"
+        text = (
+            f"name: demo\ndatasets: {datasets}\ncontrols: false\nentries: [{entry}]\nreport: {{tables: [{tables}]}}\n"
+        )
+        (tmp_path / name).write_text(text)
 
-    write("a.yaml", "AIR")
-    write("b.yaml", "Image-GS")
+    write("a.yaml", "{reference: air_table1, families: {mine: AIR}}")
+    write("b.yaml", "{reference: air_table1, families: {mine: Image-GS}}")
     with pytest.raises(ExperimentError, match=r"b\.yaml.*'mine' stands for 'Image-GS' here and for 'AIR'"):
         read_experiments(sorted(tmp_path.glob("*.yaml")))
-    (tmp_path / "b.yaml").write_text("report: {tables: [{reference: air_table9}]}\n")
+    write("b.yaml", "{reference: air_table9}")
     with pytest.raises(ExperimentError, match="unknown reference 'air_table9'"):
         read_experiments([tmp_path / "b.yaml"])
-    (tmp_path / "b.yaml").write_text("entries: 3\nreport: {tables: [{reference: air_table1}]}\n")
-    with pytest.raises(ExperimentError, match=r"b\.yaml: datasets and entries"):
+    write("b.yaml", "{reference: air_table1}", datasets="3")
+    with pytest.raises(ExperimentError, match=r"b\.yaml: datasets"):
         read_experiments([tmp_path / "b.yaml"])
 
 
-def test_experiments_are_known_by_data_set_and_method():
-    table = paper_experiments()["air_table1"]
-    assert "config/air_table1.yaml" in table.files("kodak", ["air"])
-    assert "config/kodak_gaussianimage.yaml" not in table.files("kodak", ["air"])
-    assert table.files("div8k") == []
+@functools.cache
+def measured(file: str) -> tuple[SiteRow, ...]:
+    """Rows as an experiment file would give them, were every metric 20: of all images that the papers' tables have."""
+    experiment = load_experiment(PUBLISHED.parent.parent / file)
+    tables = sorted((each.table for each in papers(published()).tables), key=lambda table: table.images)
+    totals = {table.dataset: table.images for table in tables}
+    records = []
+    for choice in experiment.datasets:
+        some = choice.images if isinstance(choice.images, list) else None
+        images = some or [f"image {number}" for number in range(totals.get(choice.source, 1))]
+        for entry in experiment.entries:
+            config, config_hash = configured(entry.method, entry.config)
+            for budget, snapshot, image in itertools.product(entry.budgets, ["final", *entry.snapshots], images):
+                records += run(
+                    images=[image], dataset=choice.source, entry=entry.id, method=entry.method, family=entry.family,
+                    column=entry.column, config=config, config_hash=config_hash, budget=budget.as_dict(),
+                    budget_slug=budget.slug, snapshot=str(snapshot), n_target=budget.gaussians,
+                    n_actual=budget.gaussians, iterations=None, bpp=1.0, nominal_bpp=1.0,
+                    metrics=dict.fromkeys(experiment.metrics, 0.5),
+                )  # fmt: skip
+    return tuple(site_rows(records))
+
+
+def test_every_named_file_fills_every_cell_that_it_is_named_for():
+    """Against `compare` on rows of that file alone. Counts that a method chooses are unknown before it ran."""
+    checked = 0
+    for need in needs(papers(published())):
+        for step in need.steps:
+            if "configfile" not in step.command:
+                continue
+            rows = measured(step.command.split()[-1])
+            found = compare_papers(rows, map(load, dict.fromkeys(cell.counted.reference.name for cell in step.cells)))
+            known = {(cell.table, cell.anchor): cell for cell in found.cells}
+            for cell in step.cells:
+                if not cell.paper.count_from:
+                    checked += 1
+                    mine = known[cell.table, cell.anchor]
+                    assert mine.kind != "not run", (step.command, cell.table, cell.anchor, mine.reason)
+                    if cell.metric != "seconds" and not cell.paper.incomparable and not cell.paper.images:
+                        assert mine.kind != "not comparable", (step.command, cell.anchor, mine.reason)
+    assert checked > 200
+
+
+def test_cells_that_no_file_fills_say_so():
+    """N = 30 000 and 50 000 on Kodak, other methods on its crops: files of the same method and data set have other
+    budgets."""
+    by_place = {(cell.table, cell.paper.family, cell.paper.n): cell for cell in papers(published()).cells}
+    assert by_place["verdicts/image-gs-paper-4.html", "Image-GS", 50000].files == ()
+    assert by_place["verdicts/gaussianimage-paper-3.html", "GaussianImage", 30000].files == ()
+    assert by_place["verdicts/fast-2dgs-1.html", "Image-GS", 50000].files == ()
+    assert by_place["verdicts/fast-2dgs-1.html", "Instant-GI", 50000].files == ()
+    assert by_place["verdicts/fast-2dgs-1.html", "Fast-2DGS", 50000].files == ("config/fast_2dgs_512.yaml",)
+    titles = [need.title for need in needs(papers(published()))]
+    assert "2D Gaussians, accumulated summation was not measured on kodak yet" in titles
+
+
+def test_chosen_counts_are_those_of_their_settings():
+    """AIR's patch size decides its count: a file with another one does not fill the row."""
+    cells = [c for c in papers(published()).cells if c.paper.family == "AIR" and c.table == "verdicts/air-table2.html"]
+    files = {cell.paper.n: cell.files for cell in cells}
+    assert "config/air_table4.yaml" in files[46000] and "config/air_table2.yaml" in files[46000]
+    assert files[61000] == files[86000] == ("config/air_table2.yaml",)
+
+
+def test_points_of_a_plot_are_not_to_be_run():
+    cells = [cell for cell in papers(published()).cells if cell.table == "verdicts/fast-2dgs-2.html"]
+    assert cells and {cell.cause for cell in cells} == {"not repeated"}
+    assert all("a point of a plot" in cell.reason and not cell.files for cell in cells)
+
+
+def test_stages_of_one_run_take_its_time_once():
+    stages = [ROW | {"snapshot": f"stage{k}", "seconds": 10.0 * k} for k in (1, 2, 3)]
+    (need,) = needs(compared(run(), paper(*stages, dataset="div8k")))
+    assert (need.time, need.untimed) == ("1.50 minutes", 0)
+
+
+@pytest.mark.parametrize(("rate", "kind"), [(0.122, "reproduced"), (0.1239, "reproduced"), (0.366, "not run")])
+def test_a_nominal_rate_is_the_setting_and_no_cell(rate, kind):
+    row = {name: value for name, value in ROW.items() if name != "n"} | {
+        "metrics": {"psnr": 30.0, "nominal_bpp": 0.122}
+    }
+    cell = only(run(nominal_bpp=rate), paper(row))
+    assert (cell.metric, cell.kind) == ("psnr", kind)
+
+
+def test_every_published_value_stands_in_one_file():
+    """Image-GS as run for Fast-2DGS: in that paper's file alone."""
+    cells = [
+        c for c in papers(published()).cells if c.counted.table.dataset == "kodak_512" and c.counted.value == 39.04
+    ]
+    assert [cell.table for cell in cells] == ["verdicts/fast-2dgs-1.html"]
