@@ -48,7 +48,7 @@ class ReportSettings(_Strict):
         default=None, description="None: every reference that has a table for one of the data sets and methods shown"
     )
     pictures: PictureSettings = Field(default_factory=PictureSettings)
-    rank_by: str = Field(default="psnr", description="the metric that rows are ranked by")
+    rank_by: str = Field(default="psnr", description="the metric whose mean rows are ordered by")
     decimals: dict[str, int] = Field(default_factory=dict, description="metric -> digits after the point")
 
     @field_validator("rank_by")
