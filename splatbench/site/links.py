@@ -6,12 +6,14 @@ import hashlib
 import re
 from collections.abc import Iterable
 
+from splatbench.report import content
+
 _LENGTH = 48
 
 
 def slug(text: str) -> str:
     """Lower-case letters, digits and dashes; never empty, at most 48 characters."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:_LENGTH].strip("-") or "x"
+    return content.slug(text)[:_LENGTH].strip("-")
 
 
 def short_hash(*parts: str) -> str:
