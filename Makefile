@@ -7,7 +7,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # Let uv use the certificates of the system, as pip does, where a proxy has its own.
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: help setup bench site browser test test-slow lint format gpu-check benchmark constraints clean
+.PHONY: help setup bench site browser engines test test-slow test-real lint format audit gpu-check benchmark constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test       the default tests          make test-slow   the long ones"
 	@echo "make lint       ruff, snakefmt, mypy       make format      rewrite the code in style"
 	@echo "make gpu-check  GPU tests                  make benchmark   kernel timings"
+	@echo "make test-real  containers and Slurm for real   make audit   known holes in the packages"
 	@echo "make setup      only the environment ($(VENV))"
 
 $(BIN)/python:
@@ -47,11 +48,21 @@ browser: $(VENV)/.setup-dev
 	  apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null && command -v chromium; \
 	else $(BIN)/playwright install chromium; fi || echo "no Chromium could be installed; tests of the pages will be skipped"
 
+# What `make test-real` drives: a container engine and Slurm. Their services are started by the tests, privately.
+engines: $(VENV)/.setup-dev
+	@if command -v dockerd && command -v slurmctld && command -v munged; then :; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends docker.io slurm-wlm slurmctld slurmd slurm-client munge >/dev/null; \
+	else echo "no dockerd or no Slurm, and no way to install them; their tests will be skipped"; fi
+
 test: $(VENV)/.setup-dev browser
-	$(BIN)/python -m pytest -m "not slow and not gpu" -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu and not real" -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/.setup-dev browser
-	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 3600
+	$(BIN)/python -m pytest -m "slow and not gpu and not real" --timeout 3600
+
+test-real: engines
+	$(BIN)/python -m pytest -m "real" tests/real --timeout 1800
 
 lint: $(VENV)/.setup-dev
 	$(BIN)/ruff check .
@@ -63,6 +74,10 @@ format: $(VENV)/.setup-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile datasets methods reports
+
+# Against the public list of known holes; needs the network.
+audit: $(VENV)/.setup-dev
+	$(BIN)/uv tool run pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 gpu-check: $(VENV)/.setup-dev
 	@$(BIN)/python -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 3)'; code=$$?; \

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from splatbench.budget import Budget
-from splatbench.record import Column
+from splatbench.record import Column, Implementation
 from splatbench.schema import Strict, explain, read_mapping, repeated
 
 #: Names that become parts of paths: no separators, no leading dot, no "@" (it marks snapshots).
@@ -71,6 +71,7 @@ class Entry(Strict):
     title: str
     family: str
     column: Column = "ours"
+    implementation: Implementation | None = None  # None: as the method says
     method: str
     config: dict[str, Any] = Field(default_factory=dict)
     budgets: list[Annotated[Budget, BeforeValidator(_as_budget)]] = Field(min_length=1)
@@ -93,6 +94,11 @@ class Entry(Strict):
 
         method = get_method(self.method)
         method.make_config(self.config)
+        if self.implementation not in (None, method.implementation) and method.implementation == "ours":
+            raise ValueError(
+                f"implementation: method {self.method!r} is this project's; only rows of the method `external` can be "
+                f"{self.implementation!r}"
+            )
         for budget in self.budgets:
             if budget.target not in method.budgets:
                 takes = ", ".join(method.budgets)

@@ -19,6 +19,7 @@ import numpy as np
 
 from splatbench.budget import Budget
 from splatbench.gaussians import Blend, Gaussians2D
+from splatbench.record import Implementation
 from splatbench.trace import Trace
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Method(abc.ABC):
     devices: ClassVar[tuple[str, ...]] = ("cpu",)  # device types that `encode` runs on
     on_request: ClassVar[tuple[str, ...]] = ()  # more of them, not measured yet: only for users who name them
     suffixes: ClassVar[tuple[str, ...]] = (".s2d",)  # of the files that from_bytes reads
+    implementation: ClassVar[Implementation] = "ours"  # of its rows, unless the experiment's entry says another
+    outside: ClassVar[bool] = False  # whether another process does the work of `encode`; `Trace.outside` tells of it
     control: ClassVar[bool] = False  # a control (identity, JPEG, random ...) rather than a contender
     channels: ClassVar[range] = range(3, 4)  # of the pictures that `encode` takes; more than RGB: texture stacks
     budgets: ClassVar[tuple[str, ...]] = ("gaussians", "compression_ratio", "matched_to")  # targets it can meet
@@ -100,6 +103,21 @@ class Method(abc.ABC):
         Raises:
             splatbench.codec.BitstreamError: the bytes are not such a file.
         """
+
+    def decode(self, data: bytes) -> Decoded:
+        """The picture of a file's content. `from_bytes`, unless the files of this configuration need more than their
+        bytes: the decoder of a method that runs in a container is in the container's image.
+
+        Raises:
+            splatbench.codec.BitstreamError: the bytes are not such a file.
+        """
+        return self.from_bytes(data)
+
+    @classmethod
+    def outdated(cls, config: Any) -> str | None:
+        """Why rows of this configuration are not what would be made today, as far as the configuration cannot tell:
+        an image whose name now stands for another content. None where nothing is known against them."""
+        return None
 
     def nominal_bits(self, encoding: Any) -> int | None:
         """The paper's own bit count of this encoding (a formula), or None where the paper gives none."""

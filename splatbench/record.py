@@ -15,6 +15,21 @@ Column = Literal["published", "corrected", "ours", "control"]
 SCHEMA_VERSION = 1
 
 
+#: Who wrote the code that made a row: this project; a paper's authors; somebody else.
+Implementation = Literal["ours", "official", "external"]
+
+
+class ContainerImage(BaseModel):
+    """The image that work was done in."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str  # as the user names it
+    digest: str = ""  # sha256:... of its content; empty where nobody told
+    engine: str = ""  # docker, apptainer, or process: a child process without isolation
+    recipe: str = ""  # of our own images: hash of what they are built from
+
+
 class Provenance(BaseModel):
     """Where and with what a number was made; taken on the machine that did the work."""
 
@@ -32,6 +47,7 @@ class Provenance(BaseModel):
     threads: int = 0
     load_average: float | None = None  # 1-minute load when the job began: a hint whether times are quiet
     time: str = ""  # UTC, ISO 8601
+    image: ContainerImage | None = None  # that this project's code ran in
 
 
 class WarmStart(BaseModel):
@@ -62,7 +78,8 @@ class Record(BaseModel):
     title: str = ""
     family: str = ""  # what the rows of one method variant share, e.g. "GaussianImage (Cholesky)"
     column: Column = "ours"
-    implementation: Literal["ours", "official", "external"] = "ours"
+    implementation: Implementation = "ours"
+    container: ContainerImage | None = None  # that the method ran in, where it is not this project's code
     config: dict[str, Any] = Field(default_factory=dict)  # full, defaults included
     config_hash: str = ""
 

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 
 class Diverged(RuntimeError):
     """The loss or a parameter became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What is known of work that another process did for `encode`.
+
+    Attributes:
+        container: fields of `splatbench.record.ContainerImage`; None for a file that was made elsewhere.
+        peak_memory_mib: of that process with its children, in MiB; None where nobody measured it.
+    """
+
+    container: Mapping[str, str] | None = None
+    peak_memory_mib: float | None = None
 
 
 class Meter(Protocol):
@@ -32,6 +46,7 @@ class Trace:
         seconds: wall-time limit; `out_of_time` tells the method to stop with what it has.
         elapsed: seconds that the clock begins with: what a warm start has taken.
         meter: started and stopped with the clock.
+        subject: name of the picture, for a method that looks for results of it in files.
     """
 
     def __init__(
@@ -44,12 +59,15 @@ class Trace:
         interval: float = 1.0,
         elapsed: float = 0.0,
         meter: Meter | None = None,
+        subject: str = "",
     ) -> None:
         self.wanted = frozenset(str(name) for name in snapshots)
         self.stages: dict[str, float] = {}
         self.snapshot_seconds: dict[str, float] = {}
         self.curve: list[tuple[int, float, dict[str, float]]] = []
         self.notes: list[str] = []
+        self.subject = subject
+        self.outside: Outside | None = None  # set by a method whose work another process does
         self.steps = 0
         self._on_snapshot, self._on_step = on_snapshot, on_step
         self._synchronize, self._limit, self._interval = synchronize, seconds, interval

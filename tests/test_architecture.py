@@ -21,6 +21,8 @@ LEVELS = [
     {"graph"},
     {"fitting"},
     {"codec"},
+    {"exchange"},
+    {"containers"},
     {"method"},
     {"metrics", "datasets", "devices", "provenance", "rate", "schema", "checkpoints", "analysis", "energy"},
     {"experiment", "weight_files", "model_files"},

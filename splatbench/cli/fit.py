@@ -191,9 +191,10 @@ def fit_image(
         if len(loaded.groups) > 1 and method.suffix != ".s2d":
             raise ValueError(f"{image}: a {method.suffix} file holds one picture, not {len(loaded.groups)} textures")
         method.prepare()
-        warm_up(method, budget)
+        if not method.outside:
+            warm_up(method, budget)
         with reporter.steps(image.name) as on_step:
-            encoded = encode_image(method, loaded.pixels, budget, seed, on_step=on_step)
+            encoded = encode_image(method, loaded.pixels, budget, seed, on_step=on_step, name=image.stem)
     encoded.notes = [*loaded.notes, *encoded.notes]
     if len(loaded.groups) > 1:
         encoded.files[-1] = replace(encoded.files[-1], data=with_groups(encoded.files[-1].data, loaded.groups))

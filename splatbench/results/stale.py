@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from splatbench.method import MethodError, available
+from splatbench.method import MethodError, available, get_method
 from splatbench.record import Record
 from splatbench.runner.plan import configured
 
@@ -47,7 +47,9 @@ def _of_method(name: str, settings: str, config_hash: str) -> tuple[str, ...]:
     except Exception as error:  # whatever a folder of somebody's method raises when it is imported
         return (f"the method cannot be loaded ({type(error).__name__}: {error})",)
     if today == config_hash:
-        return ()
+        kind = get_method(name)
+        why = kind.outdated(kind.make_config(recorded))
+        return (why,) if why else ()
     if added := sorted(set(config) - set(recorded)):
         return (f"the method has settings that it had not then: {', '.join(added)}",)
     return ("the method's version or weights have changed since",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from splatbench.method import get_method
 from splatbench.metrics import bits_per_pixel
 from splatbench.record import Record, write_records
 from splatbench.runner.plan import Plan, Run
@@ -39,6 +40,7 @@ def _image_records(plan: Plan, run: Run, image: str) -> Iterator[Record]:
         "notes": encoded.notes,
         "peak_memory_mib": encoded.peak_memory_mib,
         "gpu_shared": encoded.gpu_shared,
+        "container": encoded.container,
         "provenance": encoded.provenance,
     }
     if encoded.status != "ok":
@@ -62,6 +64,7 @@ def _identity(plan: Plan, run: Run, image: str) -> dict[str, Any]:
         "title": entry.title,
         "family": entry.family,
         "column": entry.column,
+        "implementation": entry.implementation or get_method(entry.method).implementation,
         "config": run.config,
         "config_hash": run.config_hash,
         "budget": run.budget.as_dict(),

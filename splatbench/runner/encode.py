@@ -17,7 +17,7 @@ from splatbench.experiment import Entry
 from splatbench.files import write_atomic
 from splatbench.method import Method, WeightsMissing, get_method
 from splatbench.provenance import provenance
-from splatbench.record import Provenance, Status
+from splatbench.record import ContainerImage, Provenance, Status
 from splatbench.runner.encoding import Encoded, Start, describe, encode_image, is_out_of_memory, warm_up
 from splatbench.runner.matching import NotRun, matched_budget, still_matches, warm_start
 from splatbench.runner.plan import Plan, Run, Shard, safe_name
@@ -161,7 +161,9 @@ class _Encoder:
             with self.reporter.steps(task.label) as on_step:
                 repeats = self.plan.experiment.timing_repeats
                 seed, snapshots = task.run.seed, entry.snapshots
-                encoded = encode_image(method, loaded.pixels, budget, seed, snapshots, repeats, on_step, start)
+                encoded = encode_image(
+                    method, loaded.pixels, budget, seed, snapshots, repeats, on_step, start, task.image
+                )
         except Exception as error:
             result.status, result.reason = classify(error)
             if isinstance(error, ImageError):
@@ -205,6 +207,8 @@ class _Encoder:
         except Exception as error:
             self.reporter.failure(entry.id, f"cannot be prepared: {describe(error)}", error)
             return error
+        if method.outside:
+            return method  # nothing of its work happens in this process
         try:
             warm_up(method, task.run.budget, start)
         except Exception as error:
@@ -266,6 +270,7 @@ def _fill(result: EncodeResult, encoded: Encoded, stem: str, suffix: str) -> tup
     result.curve = encoded.curve
     result.peak_memory_mib = encoded.peak_memory_mib
     result.energy_joules, result.energy_source = encoded.energy_joules, encoded.energy_source
+    result.container = ContainerImage(**encoded.container) if encoded.container else None
     return result, contents
 
 

@@ -8,7 +8,7 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -65,6 +65,7 @@ class Encoded:
     peak_memory_mib: float | None = None
     energy_joules: float | None = None
     energy_source: str | None = None
+    container: Mapping[str, str] | None = None
 
 
 def encode_image(
@@ -76,6 +77,7 @@ def encode_image(
     repeats: int = 1,
     on_step: StepCallback | None = None,
     start: Start | None = None,
+    name: str = "",
 ) -> Encoded:
     """Runs `method.encode` under the clock and turns what it gives into files.
 
@@ -85,6 +87,7 @@ def encode_image(
         snapshots: iterations or stage names to keep, beside the final encoding.
         repeats: times to encode; the files are those of the first.
         start: what to begin from (`method.encode_from`); the clock begins with its seconds.
+        name: of the picture (`Trace.subject`).
 
     Raises:
         MethodError: the budget does not fit the image or the method.
@@ -92,8 +95,9 @@ def encode_image(
         Exception: whatever the method raises.
     """
     check_budget(budget, *image.shape[:2])
-    synchronize = _synchronize(method.device)
-    peak = PeakMemory(method.device)
+    device = "cpu" if method.outside else method.device  # of this process
+    synchronize = _synchronize(device)
+    peak = PeakMemory(device)
     result = Encoded()
     stages: list[dict[str, float]] = []
     energies: list[float | None] = []
@@ -110,6 +114,7 @@ def encode_image(
             seconds=budget.seconds,
             elapsed=start.seconds if start else 0.0,
             meter=meter,
+            subject=name,
         )
         if start:
             trace.stages[START_STAGE] = start.seconds
@@ -135,6 +140,9 @@ def encode_image(
     result.files[-1] = dataclasses.replace(result.files[-1], seconds=median)
     result.stage_seconds = {name: statistics.median(stage.get(name, 0.0) for stage in stages) for name in stages[0]}
     result.peak_memory_mib = peak.mib()
+    if method.outside:
+        result.peak_memory_mib = trace.outside.peak_memory_mib if trace.outside else None
+        result.container = trace.outside.container if trace.outside else None
     if start is None and None not in energies:  # that of a start was not read, and half a figure is none
         result.energy_joules = statistics.median(joules for joules in energies if joules is not None)
         result.energy_source = meter.source
@@ -164,7 +172,7 @@ def _file(method: Method, name: str, encoding: Any, iterations: int | None, seco
     data = method.to_bytes(encoding)
     to_bytes_seconds = time.perf_counter() - begin
     # The count is that of the file, not what the method believes.
-    decoded = method.from_bytes(data)
+    decoded = method.decode(data)
     count = None
     if not isinstance(decoded, np.ndarray):
         _check_finite(decoded)

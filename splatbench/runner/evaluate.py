@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from splatbench.codec import BitstreamError
 from splatbench.datasets import DataMissing, ImageError, load_image, pixel_sha256
+from splatbench.method import Decoded, get_method
 from splatbench.record import Status
 from splatbench.runner.encode import check_writable
 from splatbench.runner.encoding import describe, is_out_of_memory
@@ -135,9 +137,12 @@ class _Job:
             original = self._original(run, image, encoded, originals)
             data = (self.plan.encoding(run, image).parent / file.file).read_bytes()
             suffix = Path(file.file).suffix
-            self._warm_up(run.entry.method, data, suffix, original.pixels)
+            decoder = self._decoder(run, suffix)
+            if decoder is None:
+                self._warm_up(run.entry.method, data, suffix, original.pixels)
             begin = time.perf_counter()
-            measured = score(data, original.pixels, names, suffix, self.plan.experiment.timing_repeats)
+            repeats = self.plan.experiment.timing_repeats
+            measured = score(data, original.pixels, names, suffix, repeats, decoder=decoder)
             elapsed = time.perf_counter() - begin
         except Exception as error:
             evaluation.status, evaluation.reason = _classify(error)
@@ -163,6 +168,14 @@ class _Job:
         if method not in self._warm and original.size <= 3 * STRIP_PIXELS:
             score(data, original, [], suffix)
         self._warm.add(method)
+
+    @staticmethod
+    def _decoder(run: Run, suffix: str) -> Callable[[bytes], Decoded] | None:
+        """The decoder of a file that is not described by its own bytes; None for all others."""
+        kind = get_method(run.entry.method)
+        if not kind.outside or suffix == ".s2d":
+            return None
+        return kind(kind.make_config(run.config)).decode
 
     def _original(self, run: Run, image: str, encoded: EncodeResult, originals: list[_Original]) -> _Original:
         if not originals:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from splatbench.files import sha256_file, write_atomic
-from splatbench.record import Provenance, Status, WarmStart
+from splatbench.record import ContainerImage, Provenance, Status, WarmStart
 
 #: Raised when older files can no longer be read; they are then made again.
 LAYOUT_VERSION = 1
@@ -73,6 +73,7 @@ class EncodeResult(_Result):
     energy_joules: float | None = None
     energy_source: str | None = None
     gpu_shared: bool = False
+    container: ContainerImage | None = None
     provenance: Provenance = Field(default_factory=Provenance)
 
     @property

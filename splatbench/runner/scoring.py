@@ -6,7 +6,7 @@ import hashlib
 import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,6 +47,7 @@ def score(
     suffix: str = ".s2d",
     repeats: int = 1,
     strip_pixels: int = STRIP_PIXELS,
+    decoder: Callable[[bytes], Decoded] | None = None,
 ) -> Score:
     """Decodes a file and measures its picture, clamped to [0, 1] and not rounded.
 
@@ -54,6 +55,7 @@ def score(
         reference: the original, uint8 [H, W, 3].
         metrics: names; may be empty, then only the decoder is run.
         repeats: decodings to time; the median is kept.
+        decoder: for files that need more than their bytes; None finds the method by the bytes and `suffix`.
 
     Raises:
         splatbench.codec.BitstreamError: the file cannot be decoded.
@@ -64,7 +66,7 @@ def score(
     times, source = [], None
     for _ in range(max(repeats, 1)):
         begin = time.perf_counter()
-        decoded = decode(data, suffix)
+        decoded = decode(data, suffix) if decoder is None else decoder(data)
         _check_size(decoded, height, width)
         source = _Strips(decoded) if height * width > strip_pixels else None
         picture = None if source is not None else to_picture(decoded)

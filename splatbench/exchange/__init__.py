@@ -1,0 +1,1 @@
+"""Plain files of named arrays as the door for Gaussians that other code made: read, validated, converted."""
