@@ -36,8 +36,12 @@ class MethodError(ValueError):
     """An unknown method, or a setting that the method does not have."""
 
 
-class WeightsMissing(MethodError):
-    """Weights that a method needs are not on this machine: its rows say `not_run`, and how to get them."""
+class Unavailable(MethodError):
+    """What a method needs is not on this machine: its rows say `not_run`, and how to get it."""
+
+
+class WeightsMissing(Unavailable):
+    """Weights that a method needs are not on this machine."""
 
 
 class Method(abc.ABC):
@@ -104,12 +108,16 @@ class Method(abc.ABC):
             splatbench.codec.BitstreamError: the bytes are not such a file.
         """
 
-    def decode(self, data: bytes) -> Decoded:
+    def decode(self, data: bytes, clock: Trace | None = None) -> Decoded:
         """The picture of a file's content. `from_bytes`, unless the files of this configuration need more than their
         bytes: the decoder of a method that runs in a container is in the container's image.
 
+        Args:
+            clock: runs while this decodes; a decoder pauses it for what is not decoding (the start of a container).
+
         Raises:
             splatbench.codec.BitstreamError: the bytes are not such a file.
+            Unavailable: what the decoder needs is not on this machine.
         """
         return self.from_bytes(data)
 

@@ -149,6 +149,10 @@ class Trace:
             if running:
                 self.start()
 
+    def count(self, seconds: float) -> None:
+        """Adds seconds, at least 0, that were measured while the clock stood still: work of another process."""
+        self._elapsed += seconds
+
     def snapshot(self, name: int | str, encoding: Any) -> None:
         """Hands over the encoding as it is now; the clock stands still meanwhile."""
         running = self._since is not None

@@ -15,7 +15,7 @@ from splatbench.datasets import DataMissing, ImageError, load_image, pixel_sha25
 from splatbench.devices import DeviceMissing, gpu_slots, lease_gpu
 from splatbench.experiment import Entry
 from splatbench.files import write_atomic
-from splatbench.method import Method, WeightsMissing, get_method
+from splatbench.method import Method, Unavailable, get_method
 from splatbench.provenance import provenance
 from splatbench.record import ContainerImage, Provenance, Status
 from splatbench.runner.encoding import Encoded, Start, describe, encode_image, is_out_of_memory, warm_up
@@ -235,7 +235,7 @@ class Loaded:
 
 def classify(error: Exception) -> tuple[Status, str]:
     """Status and reason of a row whose making raised `error`."""
-    if isinstance(error, (NotRun, DataMissing, DeviceMissing, WeightsMissing)):
+    if isinstance(error, (NotRun, DataMissing, DeviceMissing, Unavailable)):
         return "not_run", str(error)
     if isinstance(error, Diverged):
         return "diverged", str(error)

@@ -11,7 +11,7 @@ import numpy as np
 
 from splatbench.codec import BitstreamError
 from splatbench.datasets import DataMissing, ImageError, load_image, pixel_sha256
-from splatbench.method import Decoded, get_method
+from splatbench.method import Decoded, Unavailable, get_method
 from splatbench.record import Status
 from splatbench.runner.encode import check_writable
 from splatbench.runner.encoding import describe, is_out_of_memory
@@ -29,7 +29,7 @@ from splatbench.runner.results import (
 )
 from splatbench.runner.scoring import STRIP_PIXELS, metric_version, score, warm_up
 from splatbench.runner.supervise import DeathMark
-from splatbench.trace import Diverged
+from splatbench.trace import Diverged, Trace
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class _Job:
         self._warm.add(method)
 
     @staticmethod
-    def _decoder(run: Run, suffix: str) -> Callable[[bytes], Decoded] | None:
+    def _decoder(run: Run, suffix: str) -> Callable[[bytes, Trace], Decoded] | None:
         """The decoder of a file that is not described by its own bytes; None for all others."""
         kind = get_method(run.entry.method)
         if not kind.outside or suffix == ".s2d":
@@ -187,7 +187,7 @@ class _Job:
 
 
 def _classify(error: Exception) -> tuple[Status, str]:
-    if isinstance(error, DataMissing):
+    if isinstance(error, (DataMissing, Unavailable)):
         return "not_run", str(error)
     if isinstance(error, Diverged):
         return "diverged", str(error)

@@ -14,7 +14,7 @@ import numpy as np
 from splatbench.codec import decode
 from splatbench.method import Decoded
 from splatbench.metrics import evaluate, get_metric
-from splatbench.trace import Diverged
+from splatbench.trace import Diverged, Trace
 
 #: Pictures of more pixels than this are rendered and measured strip by strip: 2^24 pixels are 200 MB as float32 RGB.
 STRIP_PIXELS = 1 << 24
@@ -47,7 +47,7 @@ def score(
     suffix: str = ".s2d",
     repeats: int = 1,
     strip_pixels: int = STRIP_PIXELS,
-    decoder: Callable[[bytes], Decoded] | None = None,
+    decoder: Callable[[bytes, Trace], Decoded] | None = None,
 ) -> Score:
     """Decodes a file and measures its picture, clamped to [0, 1] and not rounded.
 
@@ -55,7 +55,8 @@ def score(
         reference: the original, uint8 [H, W, 3].
         metrics: names; may be empty, then only the decoder is run.
         repeats: decodings to time; the median is kept.
-        decoder: for files that need more than their bytes; None finds the method by the bytes and `suffix`.
+        decoder: for files that need more than their bytes (`Method.decode`); None finds the method by the bytes and
+            `suffix`.
 
     Raises:
         splatbench.codec.BitstreamError: the file cannot be decoded.
@@ -65,12 +66,13 @@ def score(
     height, width = reference.shape[:2]
     times, source = [], None
     for _ in range(max(repeats, 1)):
-        begin = time.perf_counter()
-        decoded = decode(data, suffix) if decoder is None else decoder(data)
+        clock = Trace()
+        clock.start()
+        decoded = decode(data, suffix) if decoder is None else decoder(data, clock)
         _check_size(decoded, height, width)
         source = _Strips(decoded) if height * width > strip_pixels else None
         picture = None if source is not None else to_picture(decoded)
-        times.append(time.perf_counter() - begin)
+        times.append(clock.seconds)
     decode_seconds = statistics.median(times)
     result = Score(None if isinstance(decoded, np.ndarray) else len(decoded), decode_seconds)
     if source is not None:
