@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from splatbench.files import sha256_file, write_atomic
+from splatbench.files import Damaged, sealed, sha256_file, unseal, write_atomic
 from splatbench.record import ContainerImage, Provenance, Status, WarmStart
 
 #: Raised when older files can no longer be read; they are then made again.
@@ -16,7 +15,10 @@ LAYOUT_VERSION = 1
 
 
 class _Result(BaseModel):
+    """Attributes: PLACE: how many last parts of its path tell a result from all others of its experiment."""
+
     model_config = ConfigDict(extra="forbid")
+    PLACE: ClassVar[int] = 5  # encodings/<entry>-<hash>/<data set>/<budget>-s<seed>/<image>.json
 
     layout: int = LAYOUT_VERSION
 
@@ -41,7 +43,7 @@ class EncodedFile(_Result):
     """One file that an encoding left: the final one or a snapshot."""
 
     snapshot: str  # "final", or the iteration / stage name
-    file: str  # name, beside the JSON
+    file: str = Field(pattern=r"^[\w.~%+,=@-]+$")  # name, beside the JSON: never a path
     sha256: str
     bytes: int
     n_actual: int | None = None  # Gaussians counted in the decoded file
@@ -125,6 +127,8 @@ class EvaluateResult(_Result):
 class Summary(_Result):
     """What a job did to its shard, for people and for the DAG; the results themselves are the per-image files."""
 
+    PLACE: ClassVar[int] = 3  # encode/<group>/<shard>-<token>.json
+
     stage: str
     done: int = 0  # made by this job
     kept: int = 0  # found finished
@@ -140,18 +144,34 @@ ResultType = TypeVar("ResultType", bound=_Result)
 
 def read_result(kind: type[ResultType], path: Path) -> ResultType | None:
     """The result in a file; None where there is none, it is damaged, or of another layout."""
+    return examine(kind, path)[0]
+
+
+def examine(kind: type[ResultType], path: Path) -> tuple[ResultType | None, str]:
+    """The result in a file, or None and what is wrong with the file; nothing is wrong with one that is not there."""
     try:
-        result = kind.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValidationError):
-        return None
-    return result if result.layout == LAYOUT_VERSION else None
+        result = kind.model_validate(unseal(path.read_bytes(), _place(path, kind.PLACE)))
+    except (FileNotFoundError, NotADirectoryError):
+        return None, ""
+    except Damaged as error:
+        return None, str(error)
+    except OSError as error:
+        return None, f"it cannot be read: {error.strerror or error}"
+    except ValidationError as error:
+        return None, f"it is no {kind.__name__}: {error.error_count()} values do not fit"
+    return (result, "") if result.layout == LAYOUT_VERSION else (None, "it is of another version's layout")
 
 
 def write_result(path: Path, result: _Result) -> None:
     """Raises OSError naming the path; then nothing is left behind."""
-    write_atomic(path, to_json(result.model_dump(mode="json")))
+    write_document(path, result.model_dump(mode="json"), result.PLACE)
 
 
-def to_json(value: Any) -> bytes:
-    """Indented, sorted, without NaN."""
-    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+def write_document(path: Path, document: dict[str, Any], place: int = _Result.PLACE) -> None:
+    """A result as plain values; see `write_result`."""
+    write_atomic(path, sealed(document, _place(path, place)))
+
+
+def _place(path: Path, parts: int) -> str:
+    """What stays the same when an experiment's folder is moved, or named by another path."""
+    return "/".join(path.absolute().parts[-parts:])

@@ -20,9 +20,8 @@ from types import TracebackType
 
 from pydantic import BaseModel
 
-from splatbench.files import write_atomic
 from splatbench.record import Status
-from splatbench.runner.results import to_json
+from splatbench.runner.results import write_document
 
 #: Signals that a process gets for what it did itself.
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
@@ -116,7 +115,7 @@ def _complete_row(mark: Path, pid: int, outcome: tuple[Status, str], report: Cal
             place["status"], place["reason"] = outcome
     except (OSError, ValueError, KeyError):
         return False
-    write_atomic(path, to_json(document))
+    write_document(path, document)
     mark.unlink()
     report(f"{path.stem}: {outcome[0]}: {outcome[1]}; going on with the rest")
     return True
