@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,14 @@ class Damaged(ValueError):
     """Content that is not what was written; the text says how that shows."""
 
 
-def write_atomic(path: Path | str, data: bytes) -> None:
+def write_atomic(path: Path | str, data: bytes | Iterable[bytes]) -> None:
     """Writes aside, flushes to disk, renames. On failure (full disk, read-only folder) nothing is left behind.
 
     After a power cut the file is the old one or the new one, never a part: the content is on the disk before the name
     is, and the name before this returns.
+
+    Args:
+        data: the content, whole or in parts that need not be in memory together.
 
     Raises:
         OSError: naming the path; on a full disk also what is free.
@@ -37,7 +40,7 @@ def write_atomic(path: Path | str, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())

@@ -9,7 +9,7 @@ import pytest
 
 from splatbench.record import read_records, to_line, write_records
 from splatbench.results.merge import MergeError, merge
-from splatbench.results.order import natural
+from splatbench.results.order import key_order, natural
 from tests.results.changes import changed
 
 EARLY, LATE = "2026-01-01T00:00:00+00:00", "2026-01-01T01:30:00+02:00"  # the second is half an hour before the first
@@ -62,7 +62,7 @@ def conflicting(good, write):
 
 def test_conflicts_are_refused_by_default(conflicting, tmp_path):
     with pytest.raises(
-        MergeError, match="3 rows stand in the files with different content; nothing was written"
+        MergeError, match="2 results stand in the files with different content; nothing was written"
     ) as error:
         merge(conflicting, tmp_path / "out.jsonl")
     assert f"{conflicting[0]}:1" in str(error.value)
@@ -77,13 +77,116 @@ def test_rules(conflicting, good, tmp_path, rule, statuses, notes):
     contents = set()
     for number, order in enumerate((conflicting, conflicting[::-1])):
         merged = merge(order, out := tmp_path / f"{rule}{number}.jsonl", rule)
-        assert len(merged.conflicts) == 3
+        assert (len(merged.conflicts), merged.yielded) == (2, 1)
         contents.add(out.read_bytes())
     assert len(contents) == 1
     rows = {record.key: record for record in read_records(out)}
     assert [rows[record.key].status for record in good[:3]] == statuses
     assert rows[good[1].key].notes == notes
     assert "stays instead of" in str(merged.conflicts[0])
+
+
+@pytest.fixture
+def halves(good, write):
+    """Two machines, each of which ran one half of an experiment: the other half stands in its file as not run."""
+    rows = [row for row in good[:20] if row.status == "ok"]
+    missing = [changed(r, status="not_run", reason="not encoded yet", provenance={}, metrics={}) for r in rows]
+    middle = len(rows) // 2
+    paths = write([*rows[:middle], *missing[middle:]], "a"), write([*missing[:middle], *rows[middle:]], "b")
+    return paths, rows
+
+
+def test_two_halves_of_an_experiment_need_no_rule(halves, tmp_path):
+    paths, rows = halves
+    merged = merge(paths, out := tmp_path / "out.jsonl")
+    assert (merged.written, merged.yielded, merged.conflicts) == (len(rows), len(rows), [])
+    assert sorted(map(to_line, read_records(out))) == sorted(map(to_line, rows))
+
+
+def test_a_file_of_rows_never_run_may_be_the_output(halves):
+    (a, b), rows = halves
+    assert merge([a, b], a).written == len(rows)
+    assert {record.status for record in read_records(a)} == {"ok"}
+
+
+@pytest.mark.parametrize("rule", ["newest", "ok-first"])
+def test_a_result_and_its_snapshots_are_of_one_machine(good, write, tmp_path, rule):
+    """Seconds of a curve whose points are of two machines would mean nothing."""
+
+    def encoding(machine, time, **snapshots):
+        return [
+            changed(good[0], snapshot=name, provenance__cpu=machine, provenance__time=time, status=status)
+            for name, status in snapshots.items()
+        ]
+
+    names = {"s100": "ok", "s200": "ok", "final": "ok"}
+    early, late = encoding("A", EARLY, **names), encoding("B", "2026-03-01T00:00:00+00:00", s100="ok", final="ok")
+    merged = merge([write(early, "early"), write(late, "late")], out := tmp_path / "out.jsonl", rule)
+    assert [(r.provenance.cpu, r.snapshot) for r in read_records(out)] == [("B", "s100"), ("B", "final")]
+    assert len(merged.conflicts) == 1 and len(merged.conflicts[0].dropped) == 3
+    assert "early.jsonl:1 and 2 more" in str(merged.conflicts[0])
+
+
+def test_what_was_measured_later_of_the_same_file_wins(good, write, tmp_path):
+    """Two machines that share encodings may have measured other metrics of them."""
+    few = changed(good[0], metrics={"psnr": good[0].metrics["psnr"]})
+    assert len(good[0].metrics) > 1
+    for number, order in enumerate(((few, good[0]), (good[0], few))):
+        files = [write([row], f"file{number}{i}") for i, row in enumerate(order)]
+        merge(files, out := tmp_path / f"out{number}.jsonl", "newest")
+        assert [to_line(record) for record in read_records(out)] == [to_line(good[0])]
+
+
+def test_mixtures_are_named(good, write, tmp_path):
+    rows = [row for row in good if row.entry == "cholesky" and row.status == "ok"][:2]
+    same = {"commit": "a" * 40, "dirty": False, "cpu": "One", "threads": 2, "device": "cpu"}
+    here = changed(rows[0], provenance={**rows[0].provenance.model_dump(), **same})
+    there = changed(rows[1], provenance={**rows[1].provenance.model_dump(), **same})
+    assert merge([write([here, there], "same")], tmp_path / "same_out.jsonl").warnings == []
+    other = changed(
+        there,
+        provenance__commit="b" * 40,
+        provenance__cpu="Two",
+        config_hash="01234567",
+        container={"name": "x", "digest": "sha256:" + "1" * 64},
+    )
+    warnings = merge([write([here], "here"), write([other], "there")], tmp_path / "out.jsonl").warnings
+    for part in (
+        "2 commits",
+        "aaaaaaaaaaaa",
+        "2 machines",
+        "One, 2 threads",
+        "2 containers",
+        "sha256:11111",
+        "01234567",
+    ):
+        assert any(part in text and text.endswith("in cholesky") for text in warnings), (part, warnings)
+
+
+def test_a_clock_that_was_ahead_is_warned_of(good, write, tmp_path):
+    path = write([changed(good[0], provenance__time="2099-01-01T00:00:00+00:00"), good[1]])
+    (warning,) = [w for w in merge([path], tmp_path / "out.jsonl").warnings if "clock" in w]
+    assert "1 rows were measured after now" in warning and f"{path}:1" in warning
+
+
+def test_another_schema_is_refused_by_name(good, write, tmp_path):
+    path = write(good[:2])
+    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2', 1))
+    with pytest.raises(MergeError, match=f"{path}:1: schema version 2; this splatbench reads 1"):
+        merge([path], tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_file_that_changes_meanwhile_is_noticed(good, write, tmp_path, monkeypatch):
+    path = write(good[:3])
+
+    def overwritten(key):
+        path.write_bytes(path.read_bytes().replace(b"Example CPU", b"Another CPU"))
+        return key_order(key)
+
+    monkeypatch.setattr("splatbench.results.merge.key_order", overwritten)
+    with pytest.raises(MergeError, match="was changed while it was merged"):
+        merge([path], tmp_path / "out.jsonl")
 
 
 def test_names_in_messages_are_plain(good, write, tmp_path):
@@ -110,7 +213,7 @@ def test_the_output_loses_nothing(good, write, tmp_path, conflicting):
     assert len(keys(b)) == 9
     here, there = conflicting
     before = here.read_bytes()
-    with pytest.raises(MergeError, match="2 of its rows would be replaced"):
+    with pytest.raises(MergeError, match="1 of its rows would be replaced"):
         merge([here, there], here, "newest")
     assert here.read_bytes() == before
     with pytest.raises(MergeError, match="ends in .jsonl"):
