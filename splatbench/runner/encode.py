@@ -27,6 +27,8 @@ from splatbench.runner.results import (
     EncodeResult,
     SourceState,
     Summary,
+    examine,
+    is_older,
     read_result,
     write_result,
 )
@@ -66,6 +68,9 @@ def encode_shard(plan: Plan, shard: Shard, reporter: Reporter, threads: int = 0,
     summary = Summary(stage="encode", kept=len(tasks) - len(todo))
     if todo:
         reporter.line(f"{shard.name}: {len(todo)} to encode, {summary.kept} finished before")
+    for task in todo:
+        if damage := _damage(task.path):
+            reporter.line(f"{task.path}: {damage}; encoded again")
     with contextlib.ExitStack() as stack:
         encoder = _Encoder(plan, reporter, threads, stack)
         for task in todo:
@@ -93,13 +98,21 @@ def is_finished(plan: Plan, task: Task, retry_before: float = 0.0) -> bool:
     if not still_matches(plan, task.run, task.image, result):
         return False
     if result.status != "ok":
-        return task.path.stat().st_mtime >= retry_before
+        return not is_older(task.path, retry_before)
     wanted = {str(name) for name in task.run.entry.snapshots}
     return (
         wanted <= set(result.snapshots_wanted)
         and len(result.encode_seconds_all) >= plan.experiment.timing_repeats
         and result.files_are_whole(task.path.parent)
     )
+
+
+def _damage(path: Path) -> str:
+    """What is wrong with a result that was finished once; empty if nothing is, or there is none."""
+    result, damage = examine(EncodeResult, path)
+    if result is None or result.files_are_whole(path.parent):
+        return damage
+    return "its files are not what was encoded"
 
 
 def _same_image(plan: Plan, task: Task, result: EncodeResult) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from splatbench.method import Decoded, Unavailable, get_method
 from splatbench.record import Status
 from splatbench.runner.encode import check_writable
 from splatbench.runner.encoding import describe, is_out_of_memory
+from splatbench.runner.matching import NotRun
 from splatbench.runner.plan import Plan, Run, Shard
 from splatbench.runner.progress import Reporter
 from splatbench.runner.results import (
@@ -24,6 +26,8 @@ from splatbench.runner.results import (
     FileEvaluation,
     MetricValue,
     Summary,
+    examine,
+    is_older,
     read_result,
     write_result,
 )
@@ -77,8 +81,11 @@ class _Job:
             self.summary.kept += 1  # the encode stage's row says why
             return
         path = self.plan.evaluation(run, image)
-        result = read_result(EvaluateResult, path) or EvaluateResult(image=image)
-        retry = path.exists() and path.stat().st_mtime < self.retry_before
+        found, damage = examine(EvaluateResult, path)
+        if damage:
+            self.reporter.line(f"{path}: {damage}; measured again")
+        result = found or EvaluateResult(image=image)
+        retry = found is not None and is_older(path, self.retry_before)
         work = self._missing(encoded, result, retry)
         if work:
             # From here on `result` is also what is written should the process die.
@@ -135,7 +142,7 @@ class _Job:
             evaluation.metrics.pop(name, None)  # of another version of the metric
         try:
             original = self._original(run, image, encoded, originals)
-            data = (self.plan.encoding(run, image).parent / file.file).read_bytes()
+            data = _content(self.plan.encoding(run, image).parent / file.file, file.sha256)
             suffix = Path(file.file).suffix
             decoder = self._decoder(run, suffix)
             if decoder is None:
@@ -186,8 +193,23 @@ class _Job:
         return originals[0]
 
 
+def _content(path: Path, sha256: str) -> bytes:
+    """The bytes that were encoded and no others, since the values are put down to them.
+
+    Raises:
+        NotRun: the file is gone, or another.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise NotRun(f"{path.name} cannot be read ({error.strerror or error}); run the experiment again") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise NotRun(f"{path.name} is not what was encoded; run the experiment again")
+    return data
+
+
 def _classify(error: Exception) -> tuple[Status, str]:
-    if isinstance(error, (DataMissing, Unavailable)):
+    if isinstance(error, (DataMissing, NotRun, Unavailable)):
         return "not_run", str(error)
     if isinstance(error, Diverged):
         return "diverged", str(error)

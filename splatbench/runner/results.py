@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -160,6 +161,13 @@ def examine(kind: type[ResultType], path: Path) -> tuple[ResultType | None, str]
     except ValidationError as error:
         return None, f"it is no {kind.__name__}: {error.error_count()} values do not fit"
     return (result, "") if result.layout == LAYOUT_VERSION else (None, "it is of another version's layout")
+
+
+def is_older(path: Path, moment: float) -> bool:
+    """Whether a file was made before a moment (time stamp). One from the future was: the clock has been set back since,
+    and nobody knows by how much."""
+    made = path.stat().st_mtime
+    return made < moment or (moment > 0 and made > time.time())
 
 
 def write_result(path: Path, result: _Result) -> None:

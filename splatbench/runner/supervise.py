@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,8 @@ from pydantic import BaseModel
 from splatbench.record import Status
 from splatbench.runner.results import write_document
 
+#: Names a job to its process; a process id may be that of a job that died long ago.
+JOB = "SPLATBENCH_JOB"
 #: Signals that a process gets for what it did itself.
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
 
@@ -50,7 +53,7 @@ class DeathMark:
     def __enter__(self) -> DeathMark:
         # Not flushed to disk: it has to outlive the process, not the machine.
         self._mark.parent.mkdir(parents=True, exist_ok=True)
-        self._mark.write_text(json.dumps(self._content | {"pid": os.getpid()}), encoding="utf-8")
+        self._mark.write_text(json.dumps(self._content | {"job": os.environ.get(JOB)}), encoding="utf-8")
         return self
 
     def __exit__(
@@ -74,9 +77,10 @@ def run_supervised(
     """
     mark = mark_path(root, shard)
     while True:
+        job = uuid.uuid4().hex
         killed_before = _out_of_memory_kills()
         die_with_us = _die_with_parent if sys.platform == "linux" else None
-        process = subprocess.Popen(command, env=environment, preexec_fn=die_with_us)
+        process = subprocess.Popen(command, env={**(environment or os.environ), JOB: job}, preexec_fn=die_with_us)
         try:
             code = process.wait()
         except BaseException:  # Ctrl-C or SIGTERM: the child goes first, then we
@@ -87,7 +91,7 @@ def run_supervised(
             return code
         number = signal.Signals(-code)
         outcome = _outcome(number, _out_of_memory_kills() > killed_before)
-        if outcome is None or not _complete_row(mark, process.pid, outcome, report):
+        if outcome is None or not _complete_row(mark, job, outcome, report):
             report(f"ended by {number.name}; the next run goes on where it stopped")
             return 128 + number
 
@@ -101,11 +105,11 @@ def _outcome(number: signal.Signals, out_of_memory: bool) -> tuple[Status, str] 
     return None
 
 
-def _complete_row(mark: Path, pid: int, outcome: tuple[Status, str], report: Callable[[str], None]) -> bool:
+def _complete_row(mark: Path, job: str, outcome: tuple[Status, str], report: Callable[[str], None]) -> bool:
     """Writes the row that a dead child was working on; False if it left none."""
     try:
         content = json.loads(mark.read_text(encoding="utf-8"))
-        if content["pid"] != pid:
+        if content["job"] != job:
             return False
         path, document = Path(content["path"]), content["document"]
         for target in content["targets"]:
@@ -113,7 +117,7 @@ def _complete_row(mark: Path, pid: int, outcome: tuple[Status, str], report: Cal
             for key in target:
                 place = place[key]
             place["status"], place["reason"] = outcome
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):  # none, or half of one
         return False
     write_document(path, document)
     mark.unlink()

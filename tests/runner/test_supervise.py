@@ -90,13 +90,14 @@ def test_a_mark_of_another_process_is_not_believed(tmp_path):
     assert not (tmp_path / "old.json").exists()
 
 
-def test_a_mark_may_point_into_a_document(tmp_path):
+def test_a_mark_may_point_into_a_document(tmp_path, monkeypatch):
     document = EvaluateResult(
         image="a", snapshots={name: FileEvaluation(file_sha256="f", pixel_sha256="p") for name in ("1", "final")}
     )
     mark = DeathMark(tmp_path, "g/d-000", tmp_path / "a.json", document, [("snapshots", "final")])
+    monkeypatch.setenv(supervise.JOB, "this one")
     mark.__enter__()
-    assert supervise._complete_row(mark_path(tmp_path, "g/d-000"), os.getpid(), ("failed", "why"), lambda _: None)
+    assert supervise._complete_row(mark_path(tmp_path, "g/d-000"), "this one", ("failed", "why"), lambda _: None)
     result = read_result(EvaluateResult, tmp_path / "a.json")
     assert {name: s.status for name, s in result.snapshots.items()} == {"1": "ok", "final": "failed"}
 
