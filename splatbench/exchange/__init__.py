@@ -1,1 +1,20 @@
 """Plain files of named arrays as the door for Gaussians that other code made: read, validated, converted."""
+
+from splatbench.exchange.convert import from_gaussians, to_gaussians
+from splatbench.exchange.errors import ExchangeError
+from splatbench.exchange.facts import Facts
+from splatbench.exchange.reading import ARRAYS, FACTS, SUFFIXES, NamedArrays, read_arrays
+from splatbench.exchange.writing import write_npz
+
+__all__ = [
+    "ARRAYS",
+    "FACTS",
+    "SUFFIXES",
+    "ExchangeError",
+    "Facts",
+    "NamedArrays",
+    "from_gaussians",
+    "read_arrays",
+    "to_gaussians",
+    "write_npz",
+]

@@ -1,0 +1,269 @@
+"""From named arrays in stated conventions to Gaussians2D, and back. Arithmetic in float64, rounded once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from splatbench.codec.dispatch import MAX_MAGNITUDE
+from splatbench.exchange.errors import ExchangeError
+from splatbench.exchange.facts import VERSION, Facts, TopkFacts, choices
+from splatbench.exchange.reading import NamedArrays
+from splatbench.gaussians import Gaussians2D, TopkSettings
+
+MAX_GAUSSIANS = 1 << 26
+#: The ways to give a covariance: names of the arrays that belong together.
+FORMS = (("scales", "angles"), ("cholesky",), ("covariance",), ("conic",))
+_COLUMNS = {"means": 2, "scales": 2, "angles": 1, "cholesky": 3, "covariance": 3, "conic": 3, "opacities": 1}
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def to_gaussians(named: NamedArrays, size: tuple[int, int]) -> Gaussians2D:
+    """The Gaussians of named arrays, in this project's conventions.
+
+    Args:
+        size: (H, W) of the picture that they are for, in pixels.
+
+    Returns:
+        float32; with scales and angles where the file has them in pixels, else with a Cholesky factor. Numbers that
+        are in this project's conventions already come through unchanged.
+
+    Raises:
+        ExchangeError: another size; arrays or facts that are missing, or do not belong together; values that are NaN,
+            infinite, beyond 2^30 or out of their range, covariances that are not positive definite (naming the array
+            and the first Gaussians).
+    """
+    import torch
+
+    facts = named.facts
+    if facts.size != tuple(size):
+        given, wanted = (f"{width}x{height}" for height, width in (facts.size, size))
+        raise ExchangeError(f"the file is for a picture of {given} pixels (width x height), this one has {wanted}")
+    form = _form(named.arrays)
+    _check_facts(facts, named.arrays)
+    arrays = _shaped(named.arrays)
+    if facts.order == "back_to_front":
+        arrays = {name: values[::-1] for name, values in arrays.items()}
+    with np.errstate(all="ignore"):  # what overflows is found below
+        fields = {"means": _means(arrays["means"], facts), "colors": _colors(arrays["colors"], facts)}
+        if "opacities" in arrays:
+            fields["opacities"] = _opacities(arrays["opacities"][:, 0], facts)
+        fields |= _READERS[form[0]](arrays, facts)
+        rounded = {name: values.astype(np.float32) for name, values in fields.items()}
+    _check_values(rounded, form[0])
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in rounded.items()}
+    try:
+        topk = TopkSettings(**facts.topk.model_dump()) if facts.topk else TopkSettings()
+        return Gaussians2D(
+            **tensors,  # type: ignore[arg-type]
+            size=facts.size,
+            blend=facts.blend,
+            compat=frozenset(facts.compat),
+            topk=topk,
+            gamma=facts.gamma,
+            background=facts.background or 0.0,
+        )
+    except ValueError as error:
+        raise ExchangeError(str(error)) from error
+
+
+def from_gaussians(gaussians: Gaussians2D, **told: object) -> NamedArrays:
+    """The arrays and facts of Gaussians, float32, in this project's conventions.
+
+    Args:
+        told: facts about their origin (method, source, nominal_bits, encode_seconds, seed, notes).
+
+    Raises:
+        ValueError: a fact that there is not, or that has no such value.
+    """
+    arrays = {name: value.cpu().numpy() for name, value in gaussians.detach().tensors().items()}
+    angles, alpha, topk = "angles" in arrays, gaussians.blend == "alpha", gaussians.topk
+    facts = Facts(
+        version=VERSION,
+        size=gaussians.size,
+        blend=gaussians.blend,
+        coordinates="pixels",
+        pixel_centers="half",
+        axes="xy",
+        colors="unit",
+        scales="standard_deviation" if angles else None,
+        angle_unit="radians" if angles else None,
+        angle_direction="x_to_y" if angles else None,
+        opacities="linear" if "opacities" in arrays else None,
+        order="front_to_back" if alpha else None,
+        background=gaussians.background if alpha else None,
+        topk=TopkFacts(k=topk.k, epsilon=topk.epsilon, min_response=topk.min_response)
+        if gaussians.blend == "topk"
+        else None,
+        gamma=gaussians.gamma,
+        compat=tuple(sorted(gaussians.compat)),
+        **told,  # type: ignore[arg-type]
+    )
+    return NamedArrays(arrays, facts)
+
+
+# -- what belongs together ---------------------------------------------------------------------------------------------
+def _form(arrays: Arrays) -> tuple[str, ...]:
+    for required in ("means", "colors"):
+        if required not in arrays:
+            raise ExchangeError(f"the array {required!r} is missing")
+    present = [form for form in FORMS if any(name in arrays for name in form)]
+    ways = "; ".join(" and ".join(form) for form in FORMS)
+    if len(present) != 1:
+        raise ExchangeError(f"give the covariance in one way, not {len(present)}: {ways}")
+    if missing := [name for name in present[0] if name not in arrays]:
+        raise ExchangeError(f"the array {missing[0]!r} is missing; ways to give the covariance: {ways}")
+    return present[0]
+
+
+def _check_facts(facts: Facts, arrays: Arrays) -> None:
+    """Every convention that the arrays need is stated, and none that belongs to something else."""
+    wanted = {
+        "scales": ("scales" in arrays, "the array 'scales'"),
+        "angle_unit": ("angles" in arrays, "the array 'angles'"),
+        "angle_direction": ("angles" in arrays, "the array 'angles'"),
+        "opacities": ("opacities" in arrays, "the array 'opacities'"),
+        "lengths": (facts.coordinates != "pixels", "coordinates other than pixels"),
+        "order": (facts.blend == "alpha", "blend 'alpha'"),
+        "background": (facts.blend == "alpha", "blend 'alpha'"),
+        "topk": (facts.blend == "topk", "blend 'topk'"),
+    }
+    for name, (needed, what) in wanted.items():
+        stated = getattr(facts, name) is not None
+        if needed and not stated:
+            raise ExchangeError(f"the fact {name!r} is missing, which {what} needs; state one of: {choices(name)}")
+        if stated and not needed:
+            raise ExchangeError(f"the fact {name!r} belongs to {what}, and the file has none")
+
+
+def _shaped(arrays: Arrays) -> dict[str, np.ndarray]:
+    """float64 [N, columns], finite."""
+    n = arrays["means"].shape[0] if arrays["means"].ndim else 0
+    if not 1 <= n <= MAX_GAUSSIANS:
+        raise ExchangeError(f"the array 'means' holds {n} Gaussians; expected 1 to {MAX_GAUSSIANS}")
+    shaped = {}
+    for name, values in arrays.items():
+        columns = _COLUMNS.get(name, values.shape[-1] if values.ndim == 2 else 0)
+        if values.shape != (n, columns) and not (columns == 1 and values.shape == (n,)):
+            wanted = f"[{n}, {columns or 'channels'}]" if columns != 1 else f"[{n}]"
+            raise ExchangeError(f"the array {name!r} has shape {list(values.shape)}; expected {wanted}")
+        shaped[name] = values.reshape(n, columns).astype(np.float64)
+        refuse(name, ~np.isfinite(shaped[name]), "NaN or infinite")
+    if not shaped["colors"].shape[1]:
+        raise ExchangeError("the array 'colors' has no channels")
+    return shaped
+
+
+# -- one quantity each -------------------------------------------------------------------------------------------------
+def _means(means: np.ndarray, facts: Facts) -> np.ndarray:
+    """[N, 2] (x, y) in pixels, centres of pixels at halves."""
+    means = means[:, ::-1] if facts.axes == "yx" else means
+    sides = np.array(facts.size[::-1], np.float64)
+    if facts.coordinates == "unit":
+        means = means * sides
+    elif facts.coordinates == "ndc":
+        means = (means + 1) / 2 * sides
+    return means + 0.5 if facts.pixel_centers == "integer" else means
+
+
+def _colors(colors: np.ndarray, facts: Facts) -> np.ndarray:
+    return colors / 255 if facts.colors == "byte" else colors
+
+
+def _opacities(opacities: np.ndarray, facts: Facts) -> np.ndarray:
+    if facts.opacities == "logit":
+        return 1 / (1 + np.exp(-opacities))
+    refuse("opacities", (opacities < 0) | (opacities > 1), "outside [0, 1]")
+    return opacities
+
+
+def _stretch(facts: Facts) -> np.ndarray:
+    """[2]: pixels per unit of length along x and y."""
+    if facts.lengths != "coordinates":
+        return np.ones(2)
+    return np.array(facts.size[::-1], np.float64) / (2 if facts.coordinates == "ndc" else 1)
+
+
+def _from_scales(arrays: Arrays, facts: Facts) -> dict[str, np.ndarray]:
+    scales, angles = arrays["scales"], arrays["angles"][:, 0]
+    if facts.scales == "log":
+        scales = np.exp(scales)
+    else:
+        refuse("scales", scales <= 0, "zero or negative")
+        if facts.scales == "variance":
+            scales = np.sqrt(scales)
+        elif facts.scales == "inverse":
+            scales = 1 / scales
+    if facts.angle_unit == "degrees":
+        angles = np.deg2rad(angles)
+    if facts.angle_direction == "y_to_x":
+        angles = -angles
+    stretch = _stretch(facts)
+    if stretch[0] == stretch[1]:
+        return {"scales": scales * stretch, "angles": angles}
+    cos, sin = np.cos(angles), np.sin(angles)
+    root = np.stack([np.stack([cos, -sin], 1), np.stack([sin, cos], 1)], 1) * scales[:, None, :]
+    return {"cholesky": _factor(root * stretch[:, None])}
+
+
+def _from_cholesky(arrays: Arrays, facts: Facts) -> dict[str, np.ndarray]:
+    l11, l21, l22 = arrays["cholesky"].T
+    refuse("cholesky", (l11 == 0) | (l22 == 0), "zero on the diagonal")
+    x, y = _stretch(facts)
+    if facts.axes == "xy":
+        return {"cholesky": np.stack([l11 * x, l21 * y, l22 * y], 1)}
+    root = np.stack([np.stack([l21, l22], 1) * x, np.stack([l11, np.zeros_like(l11)], 1) * y], 1)
+    return {"cholesky": _factor(root)}
+
+
+def _from_covariance(arrays: Arrays, facts: Facts, name: str = "covariance") -> dict[str, np.ndarray]:
+    xx, xy, yy = arrays[name].T if facts.axes == "xy" else arrays[name].T[::-1]
+    determinant = xx * yy - xy * xy
+    refuse(name, (xx <= 0) | ~(determinant > 0), "not positive definite")
+    if name == "conic":
+        xx, xy, yy = yy / determinant, -xy / determinant, xx / determinant
+        determinant = 1 / determinant
+    x, y = _stretch(facts)
+    l11 = np.sqrt(xx)
+    return {"cholesky": np.stack([l11 * x, xy / l11 * y, np.sqrt(determinant) / l11 * y], 1)}
+
+
+def _from_conic(arrays: Arrays, facts: Facts) -> dict[str, np.ndarray]:
+    return _from_covariance(arrays, facts, "conic")
+
+
+_READERS: dict[str, Callable[[Arrays, Facts], dict[str, np.ndarray]]] = {
+    "scales": _from_scales,
+    "cholesky": _from_cholesky,
+    "covariance": _from_covariance,
+    "conic": _from_conic,
+}
+
+
+def _factor(root: np.ndarray) -> np.ndarray:
+    """[N, 3] (l11, l21, l22) of root root^T, root [N, 2, 2]. From the root itself: thin Gaussians keep their width."""
+    (a, b), (c, d) = root[:, 0].T, root[:, 1].T
+    l11 = np.hypot(a, b)
+    return np.stack([l11, (a * c + b * d) / l11, np.abs(a * d - b * c) / l11], 1)
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+def refuse(name: str, bad: np.ndarray, why: str) -> None:
+    """Raises ExchangeError naming the array and the first Gaussians with bad values, bool [N] or [N, columns]."""
+    rows = np.flatnonzero(bad.reshape(len(bad), math.prod(bad.shape[1:])).any(1))
+    if len(rows):
+        first = ", ".join(map(str, rows[:3])) + (" ..." if len(rows) > 3 else "")
+        raise ExchangeError(f"the array {name!r}: values of {len(rows)} Gaussians are {why} (counted from 0: {first})")
+
+
+def _check_values(fields: Arrays, form: str) -> None:
+    """What is left after rounding has to be drawable: finite, not beyond what files hold, with an area."""
+    for name, values in fields.items():
+        given = form if name in ("scales", "cholesky") else name
+        refuse(given, ~(np.abs(values) <= MAX_MAGNITUDE), f"beyond 2^30 as {name} in pixels")
+        if name in ("scales", "cholesky"):
+            diagonal = values if name == "scales" else values[:, ::2]
+            refuse(given, diagonal == 0, "so small that float32 makes them 0")
