@@ -3,7 +3,7 @@
 from splatbench.exchange.convert import from_gaussians, to_gaussians
 from splatbench.exchange.errors import ExchangeError
 from splatbench.exchange.facts import Facts
-from splatbench.exchange.reading import ARRAYS, FACTS, SUFFIXES, NamedArrays, read_arrays
+from splatbench.exchange.reading import ARRAYS, FACTS, SUFFIXES, NamedArrays, parse_arrays, read_arrays
 from splatbench.exchange.writing import write_npz
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Facts",
     "NamedArrays",
     "from_gaussians",
+    "parse_arrays",
     "read_arrays",
     "to_gaussians",
     "write_npz",
