@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 from splatbench.method import get_method
 from splatbench.metrics import bits_per_pixel
-from splatbench.record import Record, write_records
+from splatbench.record import Record, to_line, write_records
 from splatbench.runner.plan import Plan, Run
 from splatbench.runner.results import EncodedFile, EncodeResult, EvaluateResult, FileEvaluation, read_result
 
@@ -18,11 +19,24 @@ def collect(plan: Plan) -> list[Record]:
     Raises:
         OSError: it cannot be written; the old one stays.
     """
-    records = [
-        record for run in plan.runs for image in plan.images[run.dataset] for record in _image_records(plan, run, image)
-    ]
+    records = list(_all_records(plan))
     write_records(plan.records, records)
     return records
+
+
+def is_collected(plan: Plan) -> bool:
+    """Whether `records.jsonl` is what `collect` would write now."""
+    try:
+        with open(plan.records, encoding="utf-8") as file:
+            return all(a == b for a, b in zip_longest(file, (f"{to_line(record)}\n" for record in _all_records(plan))))
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _all_records(plan: Plan) -> Iterator[Record]:
+    for run in plan.runs:
+        for image in plan.images[run.dataset]:
+            yield from _image_records(plan, run, image)
 
 
 def _image_records(plan: Plan, run: Run, image: str) -> Iterator[Record]:

@@ -1,0 +1,79 @@
+"""What of an experiment has to be made again, though Snakemake finds its files and their time stamps in order."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from splatbench.runner.collect import is_collected
+from splatbench.runner.locks import Busy, lock_run
+from splatbench.runner.plan import Plan, Run, Shard
+from splatbench.runner.results import EncodeResult, EvaluateResult, Summary, read_result
+
+
+def forget_open(plan: Plan, retry: bool = False) -> None:
+    """Removes markers of jobs that left something to be made, so that Snakemake plans these jobs again: rows that lack
+    data, weights or a device; results that are gone or damaged. Records that do not say what the results say become
+    old. Results stay.
+
+    Does nothing while another run works in the folder.
+
+    Args:
+        retry: failures are something to be made, too.
+    """
+    if not plan.root.is_dir():
+        return
+    try:
+        lock = lock_run(plan.root)
+    except (Busy, OSError):
+        return  # the run says so when it takes the folder
+    with lock:
+        markers = []
+        for shard in plan.shards.values():
+            encode, evaluate = plan.encode_marker(shard), plan.evaluate_marker(shard)
+            markers += [encode, evaluate]
+            if _is_open(encode, retry) or not _all_encoded(plan, shard):
+                encode.unlink(missing_ok=True)
+            if _is_open(evaluate, retry) or not _all_evaluated(plan, shard):
+                evaluate.unlink(missing_ok=True)
+        for dataset in plan.datasets:
+            if _is_open(plan.fetch_marker(dataset), retry):
+                plan.fetch_marker(dataset).unlink(missing_ok=True)
+        # Where a marker is missing, everything is collected anyway.
+        if plan.records.is_file() and all(map(Path.exists, markers)) and not is_collected(plan):
+            os.utime(plan.records, (0, 0))  # still there for who looks at them meanwhile
+
+
+def _is_open(marker: Path, retry: bool) -> bool:
+    """Whether a job left rows to be made; True for a marker that cannot be read."""
+    if not marker.is_file():
+        return False
+    summary = read_result(Summary, marker)
+    return summary is None or bool(summary.open or (retry and summary.failed))
+
+
+def _all_encoded(plan: Plan, shard: Shard) -> bool:
+    if not plan.encode_marker(shard).exists():
+        return False
+    for path in (plan.encoding(run, image) for run in shard.runs for image in shard.images):
+        result = read_result(EncodeResult, path)
+        if result is None or not result.files_are_whole(path.parent):
+            return False
+    return True
+
+
+def _all_evaluated(plan: Plan, shard: Shard) -> bool:
+    if not plan.evaluate_marker(shard).exists():
+        return False
+    return all(_is_evaluated(plan, run, image) for run in shard.runs for image in shard.images)
+
+
+def _is_evaluated(plan: Plan, run: Run, image: str) -> bool:
+    encoded = read_result(EncodeResult, plan.encoding(run, image))
+    if encoded is None or encoded.status != "ok":
+        return True  # its encode job comes first
+    result = read_result(EvaluateResult, plan.evaluation(run, image))
+    if result is None:
+        return False
+    known = {name: evaluation.file_sha256 for name, evaluation in result.snapshots.items()}
+    return all(known.get(file.snapshot) == file.sha256 for file in encoded.files)
