@@ -20,10 +20,24 @@ report: "reports/captions/workflow.rst"
 
 try:
     FLOW = Workflow(
-        workflow.configfiles, config, Path(workflow.basedir, "config", "sample.yaml")
+        workflow.configfiles,
+        config,
+        Path(workflow.basedir, "config", "sample.yaml"),
+        remote=workflow.nodes is not None or workflow.remote_exec,
+        main=workflow.is_main_process,
     )
 except ValueError as error:
     raise WorkflowError(str(error)) from None
+
+if FLOW.remote:
+    # What this machine has says nothing of the nodes; the default profile's cores would limit the threads there.
+    CORES, GPUS = None, None
+    workflow.global_resources["_cores"] = None
+else:
+    # As many jobs with a GPU at a time as there are GPUs, unless `--resources gpu=N` says otherwise.
+    if "gpu" not in workflow.global_resources:
+        workflow.global_resources["gpu"] = len(FLOW.slots)
+    CORES, GPUS = workflow.cores, workflow.global_resources["gpu"].value
 
 PLAN = FLOW.plan
 RESULTS = PLAN.root
@@ -37,6 +51,10 @@ wildcard_constraints:
 
 onstart:
     # Raised here, a WorkflowError ends the run with its sentence.
+    if FLOW.remote and workflow.local_exec:
+        raise WorkflowError(
+            "--jobs is for clusters and would let timed jobs share cores: give --cores N instead"
+        )
     try:
         FLOW.start()
     except (OSError, RuntimeError) as error:

@@ -1,3 +1,7 @@
+localrules:
+    fetch,
+
+
 rule fetch:
     """Images are here and verified; what cannot be had becomes rows that say how to get it."""
     output:

@@ -10,9 +10,10 @@ rule encode:
         RESULTS / "shards" / "encode" / "{group}" / "{place}-{token}.json",
     log:
         RESULTS / "logs" / "encode" / "{group}" / "{place}-{token}.log",
-    threads: FLOW.threads("encode", workflow.cores)
+    threads: lambda wildcards: FLOW.encode_threads(wildcards, CORES, GPUS)
     resources:
         gpu=lambda wildcards: FLOW.gpus(wildcards),
+        mem_mb=lambda wildcards, attempt: FLOW.memory(wildcards, attempt),
     shell:
         FLOW.shell(
             "encode-shard --shard {wildcards.group:q}/{wildcards.place:q} --threads {threads} --log {log:q}"
@@ -28,12 +29,18 @@ rule evaluate:
         RESULTS / "shards" / "evaluate" / "{group}" / "{place}-{token}.json",
     log:
         RESULTS / "logs" / "evaluate" / "{group}" / "{place}-{token}.log",
-    threads: FLOW.threads("evaluate", workflow.cores)
+    threads: FLOW.threads("evaluate", CORES)
+    resources:
+        mem_mb=lambda wildcards, attempt: FLOW.memory(wildcards, attempt),
     shell:
         FLOW.shell(
             "evaluate-shard --shard {wildcards.group:q}/{wildcards.place:q} --threads {threads} --log {log:q}"
             + FLOW.retry
         )
+
+
+localrules:
+    collect,
 
 
 rule collect:

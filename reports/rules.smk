@@ -3,6 +3,10 @@ _REPORTS = Path(workflow.basedir, "reports")
 _SHOWN = {"experiment": PLAN.experiment.name}
 
 
+localrules:
+    report,
+
+
 rule report:
     """Tables, figures, pictures and the page. Templates and the papers' numbers are inputs: they may change, too."""
     input:

@@ -7,7 +7,7 @@ import functools
 import graphlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -220,20 +220,24 @@ class Plan:
         graph = {shard.name: [f"{need}/{shard.place}" for need in shard.needs] for shard in self.shards.values()}
         return [self.shards[name] for name in graphlib.TopologicalSorter(graph).static_order()]
 
-    def device(self, entry: Entry) -> str:
+    def device(self, entry: Entry, slots: Sequence[str] | None = None) -> str:
         """Device type that an entry's encoder runs on.
+
+        Args:
+            slots: GPUs of the machine that it will run on; None: of this one.
 
         Raises:
             DeviceMissing: it is not there.
         """
         wanted = self.experiment.device
-        return choose_device(wanted, get_method(entry.method).devices_for(wanted), gpu_slots())
+        supported = get_method(entry.method).devices_for(wanted)
+        return choose_device(wanted, supported, gpu_slots() if slots is None else slots)
 
-    def needs_gpu(self, shard: Shard) -> bool:
-        """Whether the shard's encode job has to lease a GPU."""
+    def needs_gpu(self, shard: Shard, slots: Sequence[str] | None = None) -> bool:
+        """Whether the shard's encode job has to lease a GPU of `slots` (None: of this machine's)."""
         for entry in {run.entry.id: run.entry for run in shard.runs}.values():
             try:
-                if self.device(entry) == "cuda":
+                if self.device(entry, slots) == "cuda":
                     return True
             except DeviceMissing:
                 continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import shlex
 import sys
 import time
@@ -10,18 +12,34 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from splatbench.datasets import DataMissing, ImageError
+from splatbench.datasets.images import image_size
+from splatbench.devices import gpu_slots
 from splatbench.experiment import ExperimentError, read_yaml
 from splatbench.method import nearest
 from splatbench.runner.locks import lock_run
 from splatbench.runner.plan import Plan, Shard
+from splatbench.runner.repair import forget_open
 from splatbench.runner.results import Summary, read_result
 
 #: Keys that `snakemake --config` may give, with their meaning; everything else belongs into the experiment file.
 OPTIONS = {
-    "encode_threads": "threads per encode job (default: all cores, so that timed jobs never share any)",
-    "evaluate_threads": "threads per evaluate job (default: all cores)",
+    "encode_threads": "threads per encode job (default: all cores, so that timed jobs never share any; on a machine "
+    "with several GPUs, those that need one share the cores evenly; on a cluster 8)",
+    "evaluate_threads": "threads per evaluate job (default: all cores; on a cluster 8)",
+    "remote_gpus": "whether the compute nodes of a cluster have GPUs (default: true)",
     "retry_failed": "encode and evaluate again what failed",
 }
+
+#: Threads of a job on a cluster: what a compute node has cannot be seen from here, and rows of all jobs must compare.
+CLUSTER_THREADS = 8
+
+#: MB that a job asks a scheduler for: the libraries, and room for about ten float copies of its largest picture, which
+#: methods that draw whole pictures hold (those that stream need far less: docs/renderer.md). Doubled when tried again.
+MEMORY_MB, MEMORY_MB_PER_MEGAPIXEL = 4000, 120
+
+#: When the run began, for its jobs: on a cluster each of them reads the Snakefile again.
+_STARTED = "SPLATBENCH_RUN_STARTED"
 
 
 class Workflow:
@@ -31,21 +49,35 @@ class Workflow:
         configfiles: what `--configfile` named; one at most.
         config: Snakemake's merged configuration, experiment file and `--config` together.
         default: the experiment without `--configfile`.
+        remote: jobs run on other machines than the one that plans them.
+        main: False in the process that Snakemake starts for one job, which leaves the folder as it is.
 
     Raises:
         ExperimentError: several files, an invalid file, or `--config` with a key that belongs into the file.
     """
 
-    def __init__(self, configfiles: list[str], config: Mapping[str, Any], default: Path) -> None:
+    def __init__(
+        self,
+        configfiles: list[str],
+        config: Mapping[str, Any],
+        default: Path,
+        remote: bool = False,
+        main: bool = True,
+    ) -> None:
         if len(configfiles) > 1:
             raise ExperimentError(f"give one --configfile, not {len(configfiles)}: an experiment is one file")
         # Not Snakemake's `configfile:` directive: that would merge the default into what the user names.
         self.experiment_file = Path(configfiles[0]).resolve() if configfiles else default
         self.options = _options(config, read_yaml(self.experiment_file) if configfiles else {})
         self.plan = Plan.load(self.experiment_file)
-        self.started = time.time()
+        self.remote = remote
         self._lock: Any = None
-        self.forget_open()
+        if main:
+            self.started = time.time()
+            os.environ[_STARTED] = str(self.started)
+            self.forget_open()
+        else:
+            self.started = float(os.environ.get(_STARTED) or time.time())
 
     def shell(self, command: str) -> str:
         """A rule's shell command: `splatbench` of this very Python, whatever PATH says, on this experiment.
@@ -57,8 +89,30 @@ class Workflow:
         return f"{shlex.quote(sys.executable)} -m splatbench {command} --experiment {experiment}"
 
     def threads(self, stage: str, cores: int | None) -> int:
-        """Threads of a stage's jobs: all cores unless `--config <stage>_threads=N`."""
-        return int(self.options.get(f"{stage}_threads") or cores or 1)
+        """Threads of a stage's jobs: all cores unless `--config <stage>_threads=N`.
+
+        Args:
+            stage: "encode" or "evaluate".
+            cores: cores that the run may use; on a cluster they are another machine's and do not count.
+        """
+        return int(self.options.get(f"{stage}_threads") or (CLUSTER_THREADS if self.remote else cores) or 1)
+
+    def encode_threads(self, wildcards: Any, cores: int | None, gpus: int | None) -> int:
+        """Threads of an encode job. Where it leases a GPU, the jobs of all GPUs share the cores.
+
+        Args:
+            cores: cores that the run may use; None on a cluster.
+            gpus: GPUs that it may use; None on a cluster.
+        """
+        threads = self.threads("encode", cores)
+        if not gpus or self.options.get("encode_threads") or not self.gpus(wildcards):
+            return threads
+        return max(1, threads // gpus)
+
+    @functools.cached_property
+    def slots(self) -> list[str]:
+        """GPUs of this machine that may be used."""
+        return gpu_slots()
 
     @property
     def retry(self) -> str:
@@ -66,16 +120,8 @@ class Workflow:
         return f" --retry-before {self.started:.0f}" if self.options.get("retry_failed") else ""
 
     def forget_open(self) -> None:
-        """Removes markers of jobs that left rows to be made (data, weights or a device were missing, or failures that
-        are to be retried), so that Snakemake plans these jobs again. Results stay."""
-        retry = bool(self.options.get("retry_failed"))
-        for shard in self.plan.shards.values():
-            if not all(self.plan.encoding(run, image).exists() for run in shard.runs for image in shard.images):
-                self.plan.encode_marker(shard).unlink(missing_ok=True)  # somebody removed results by hand
-            for marker in (self.plan.encode_marker(shard), self.plan.evaluate_marker(shard)):
-                _remove_open(marker, retry)
-        for dataset in self.plan.datasets:
-            _remove_open(self.plan.fetch_marker(dataset), retry)
+        """Lets Snakemake plan again what has something left to be made; see `repair.forget_open`."""
+        forget_open(self.plan, retry=bool(self.options.get("retry_failed")))
 
     def start(self) -> None:
         """Takes the experiment's folder for this process. Replaces Snakemake's own lock, which a SIGKILL leaves behind.
@@ -109,8 +155,29 @@ class Workflow:
         return [self.plan.evaluate_marker(shard) for shard in self.plan.shards.values()]
 
     def gpus(self, wildcards: Any) -> int:
-        """GPUs that the encode job leases: 0 or 1."""
-        return int(self.plan.needs_gpu(self._shard(wildcards)))
+        """GPUs that the encode job leases: 0 or 1. Of a cluster's nodes it is assumed that they have them."""
+        if self.remote:
+            slots = ["on the node"] if _is_true(self.options.get("remote_gpus", True)) else []
+        else:
+            slots = self.slots
+        return int(self.plan.needs_gpu(self._shard(wildcards), slots))
+
+    def memory(self, wildcards: Any, attempt: int) -> int:
+        """MB that a job of either stage asks a scheduler for; one machine alone does not look at it."""
+        shard = self._shard(wildcards)
+        pixels = max(self._pixels(shard.dataset, image) for image in shard.images)
+        return round((MEMORY_MB + MEMORY_MB_PER_MEGAPIXEL * pixels / 1e6) * 2 ** (attempt - 1))
+
+    def _pixels(self, dataset: str, image: str) -> int:
+        """Pixels of a picture; 0 where that is not known before it is fetched."""
+        entry = self.plan.datasets[dataset].entry(image)
+        if entry.width and entry.height:
+            return entry.width * entry.height
+        try:
+            width, height = image_size(self.plan.datasets[dataset].path(image))
+        except (DataMissing, ImageError):
+            return 0
+        return width * height
 
     def overhead(self) -> str:
         """One sentence: wall time of this run against what its jobs spent on encoding and evaluating."""
@@ -126,10 +193,9 @@ class Workflow:
         return f"{made} results in {wall:.0f} s, of which {busy:.0f} s encode and evaluate: overhead {wall / busy:.3f}x"
 
 
-def _remove_open(marker: Path, retry: bool) -> None:
-    summary = read_result(Summary, marker)
-    if summary is not None and (summary.open or (retry and summary.failed)):
-        marker.unlink(missing_ok=True)
+def _is_true(value: Any) -> bool:
+    """A value of `--config`, which may have come as text."""
+    return str(value).lower() not in ("false", "no", "0", "")
 
 
 def _options(config: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, Any]:
