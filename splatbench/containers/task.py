@@ -10,7 +10,8 @@ from typing import Literal, Protocol
 EngineName = Literal["docker", "apptainer", "process"]
 
 #: How a task ended: by itself (with an exit code), or ended by the engine for the limit that it broke, or by `watch`.
-Ending = Literal["exited", "timeout", "memory", "output", "stopped"]
+#: "pids" comes from engines that count processes; where the kernel refuses the next one, the program sees an error.
+Ending = Literal["exited", "timeout", "memory", "output", "pids", "stopped"]
 
 
 class EngineMissing(RuntimeError):
@@ -39,7 +40,7 @@ class Limits:
     """What a task may use. Memory without swap."""
 
     memory_mib: int = 8192
-    pids: int = 256
+    pids: int = 256  # processes and threads
     seconds: float = 3600.0  # wall time from the start of the task
     threads: int = 0  # cores; 0: all that this process may use
     output_mib: int = 1024  # all files in folders that it can write
@@ -55,7 +56,8 @@ class ContainerTask:
             first word "python" is this Python.
         mounts: all but these are the image's own files, read-only; /tmp is writable and empty.
         gpu: one leased device as CUDA names it (an index or a UUID); None: no device at all.
-        watch: called every few milliseconds while the task runs; returning True ends the task ("stopped").
+        watch: called every 2 to 20 ms while the task runs, and once after its end; returning True while it runs ends
+            it ("stopped").
     """
 
     image: str
@@ -75,7 +77,8 @@ class Ended:
         exit_code: None where it did not end by itself.
         log: the end of what it printed (both streams), at most 8 kB, control characters removed.
         seconds: wall time of the whole task.
-        peak_memory_mib: of all its processes; None where the engine cannot tell.
+        peak_memory_mib: largest resident memory of all its processes together, sampled every 100 ms; None where the
+            engine cannot tell, or the task ended before the first sample.
     """
 
     ending: Ending

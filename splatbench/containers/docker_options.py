@@ -1,0 +1,121 @@
+"""A task as options of the docker SDK: everything that a container is not given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
+
+from splatbench.containers.engines import cores, thread_environment, threads_of
+from splatbench.containers.owner import OWNER_LABEL, myself
+from splatbench.containers.task import ContainerTask, EngineMissing, Limits
+from splatbench.containers.watching import MIB
+
+#: Who a task is when the harness is root: nobody.
+_NOBODY = 65534
+
+
+def container_options(task: ContainerTask, image: Mapping[str, Any], daemon: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `containers.create` beside the image.
+
+    Folders that the task may write are made its own where the caller is root.
+
+    Args:
+        image: the image's attributes, as `docker inspect` shows them.
+        daemon: what `docker info` says.
+
+    Raises:
+        EngineMissing: the daemon cannot keep a limit.
+        OSError: a mount's source is missing, or cannot be given to the task's user.
+    """
+    _must_keep_limits(daemon)
+    user = _user(daemon)
+    _give_folders(task, user)
+    options: dict[str, Any] = {
+        "command": list(task.command) or None,
+        "environment": _environment(task),
+        "labels": {OWNER_LABEL: myself().label()},
+        "user": user,
+        "init": True,
+        "healthcheck": {"test": ["NONE"]},  # an image's own would run beside what is measured
+        "use_config_proxy": False,
+        "network_mode": "none",
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "ipc_mode": "private",
+        "log_config": LogConfig(type="json-file", config={"max-size": "1m", "max-file": "2"}),
+        "mounts": _mounts(task, image),
+        "tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={task.limits.memory_mib}m"},
+        "shm_size": task.limits.memory_mib * MIB // 2,
+    } | _limits(task.limits, threads_of(task))
+    if "name=userns" in (daemon.get("SecurityOptions") or ()):
+        options["userns_mode"] = "host"  # else its files would belong to nobody here
+    if task.gpu is not None:
+        options["device_requests"] = [DeviceRequest(device_ids=[task.gpu], capabilities=[["gpu"]])]
+    return options
+
+
+def _must_keep_limits(daemon: Mapping[str, Any]) -> None:
+    needed = {"MemoryLimit": "memory", "PidsLimit": "processes", "CpuCfsQuota": "cores"}
+    missing = [what for key, what in needed.items() if daemon.get(key) is False]
+    if missing:
+        raise EngineMissing(
+            f"this docker daemon cannot limit {' and '.join(missing)}: it has no control groups of the kernel "
+            "(rootless docker needs cgroup v2 with delegation)"
+        )
+
+
+def _user(daemon: Mapping[str, Any]) -> str:
+    if any("rootless" in option for option in daemon.get("SecurityOptions") or ()):
+        return "0:0"  # which is the caller, outside
+    uid, gid = os.getuid(), os.getgid()
+    return f"{uid}:{gid}" if uid else f"{_NOBODY}:{_NOBODY}"
+
+
+def _give_folders(task: ContainerTask, user: str) -> None:
+    for mount in task.mounts:
+        if not mount.source.exists():
+            raise FileNotFoundError(2, "a container cannot be given what is not there", str(mount.source))
+        if not mount.read_only and os.getuid() == 0 and user != "0:0":
+            os.chown(mount.source, _NOBODY, _NOBODY)
+
+
+def _environment(task: ContainerTask) -> dict[str, str]:
+    given = {"HOME": "/tmp", **thread_environment(threads_of(task)), **task.environment}
+    if task.gpu is None:
+        # Where NVIDIA's runtime is the default, the image's own variable would bring all devices.
+        return given | {"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": ""}
+    return given | {"CUDA_VISIBLE_DEVICES": "0"}  # the only one inside
+
+
+def _mounts(task: ContainerTask, image: Mapping[str, Any]) -> list[Mount]:
+    mounts = [
+        Mount(each.target, str(each.source.resolve()), type="bind", read_only=each.read_only) for each in task.mounts
+    ]
+    taken = {each.target.rstrip("/") for each in task.mounts} | {"/tmp"}
+    # A volume that the image declares would be writable disk without a limit.
+    declared = (image.get("Config") or {}).get("Volumes") or {}
+    return mounts + [
+        Mount(path, None, type="volume", read_only=True) for path in declared if path.rstrip("/") not in taken
+    ]
+
+
+def _limits(limits: Limits, threads: int) -> dict[str, Any]:
+    memory = limits.memory_mib * MIB
+    # One byte more than all files together may have, so that a file which stops there is seen to be too long.
+    longest = limits.output_mib * MIB + 1
+    return {
+        "mem_limit": memory,
+        "memswap_limit": memory,
+        "pids_limit": limits.pids,
+        "nano_cpus": threads * 1_000_000_000,
+        "cpuset_cpus": ",".join(map(str, cores())),
+        "ulimits": [
+            Ulimit(name="core", soft=0, hard=0),
+            Ulimit(name="nofile", soft=4096, hard=4096),
+            Ulimit(name="fsize", soft=longest, hard=longest),
+        ],
+    }

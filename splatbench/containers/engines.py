@@ -1,0 +1,63 @@
+"""Engines by name, and what all of them share: cores, threads, the end of a log."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from splatbench.containers.task import ContainerTask, Engine, EngineName
+
+#: Bytes of a log that are kept.
+LOG_BYTES = 8000
+#: All control characters but the line feed (tabs become spaces before), and what turns the direction of text around.
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+#: Escape sequences of terminals: colours, cursor, window titles.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+#: Numerical libraries take one thread per core that they see unless told otherwise.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def get_engine(name: EngineName) -> Engine:
+    """The engine of that name. Nothing is asked of it yet: `check` tells whether it is here.
+
+    Raises:
+        ValueError: no such engine.
+    """
+    if name == "docker":
+        from splatbench.containers.docker import DockerEngine
+
+        return DockerEngine()
+    if name == "apptainer":
+        from splatbench.containers.apptainer import ApptainerEngine
+
+        return ApptainerEngine()
+    if name == "process":
+        from splatbench.containers.process import ProcessEngine
+
+        return ProcessEngine()
+    raise ValueError(f"no engine {name!r}; there are docker, apptainer and process")
+
+
+def cores() -> list[int]:
+    """Numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def threads_of(task: ContainerTask) -> int:
+    """How many cores a task gets: what its limits say, at most what this process may use."""
+    available = len(cores())
+    return min(task.limits.threads or available, available)
+
+
+def thread_environment(threads: int) -> dict[str, str]:
+    """Variables that keep numerical libraries to so many threads."""
+    return dict.fromkeys(_THREAD_VARIABLES, str(threads))
+
+
+def log_tail(log: bytes) -> str:
+    """The end of a log as plain text, at most `LOG_BYTES` long: no control characters, no terminal sequences."""
+    text = log[-2 * LOG_BYTES :].decode("utf-8", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+    text = _CONTROL.sub("", _ESCAPES.sub("", text).replace("\t", " ")).strip()
+    return text.encode()[-LOG_BYTES:].decode(errors="ignore")
