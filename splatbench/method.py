@@ -220,7 +220,8 @@ def build_dataclass(kind: type, settings: Mapping[str, Any], where: str) -> Any:
     try:
         return adapter.validate_python(dict(settings))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        found = [(".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+        problems = "; ".join(f"{at}: {text}" if at else text for at, text in found)
         raise MethodError(f"{where}: {problems}") from None
     except ValueError as error:
         raise MethodError(f"{where}: {error}") from None

@@ -177,7 +177,7 @@ def read_regular(folder: Path, name: str, limit: int) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        kind = "a link" if os.path.islink(folder / name) else f"not readable ({error.strerror})"
+        kind = "a link" if (folder / name).is_symlink() else f"not readable ({error.strerror})"
         raise NoAnswer("failed", f"{name} is {kind}; a plain file is expected") from None
     with os.fdopen(handle, "rb") as file:
         state = os.fstat(handle)

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from splatbench.budget import Budget
 from splatbench.containers.task import Mount
 
-VERSION = "1"
+VERSION: Final = "1"
 
 #: Where the program sees its two folders; the variables name them where they are elsewhere (engine "process").
 INPUT, OUTPUT = "/splatbench/in", "/splatbench/out"

@@ -1,0 +1,164 @@
+"""What others made, measured beside ours: a program in a container that keeps the file contract, or finished files.
+
+docs/container-contract.md and docs/import.md say how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from splatbench.budget import Budget
+from splatbench.codec import BitstreamError, decode, peek_method
+from splatbench.codec.pictures import decode_picture
+from splatbench.containers import contract
+from splatbench.containers.answer import Content, array_picture
+from splatbench.exchange import ExchangeError, NamedArrays, parse_arrays, to_gaussians
+from splatbench.gaussians import Gaussians2D
+from splatbench.method import Decoded, Method, MethodError
+from splatbench.trace import Outside, Trace
+
+from . import container, layout
+from .config import Config, known_digest, make_config
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What somebody else's encoder gave: Gaussians, or the content of a file that stays as it is."""
+
+    gaussians: Gaussians2D | None = None
+    data: bytes = b""
+    nominal_bits: int | None = None  # as told
+
+
+class External(Method):
+    title = "External"
+    implementation = "external"
+    outside = True
+    on_request = ("cuda",)
+    budgets = ("gaussians", "compression_ratio", "matched_to", "native", "bpp")
+    suffixes = (".s2d", ".payload")
+    Config = Config
+    config: Config
+
+    def __init__(self, config: Config, device: str = "cpu") -> None:
+        super().__init__(config, device)
+        self._container = container.Container(config, device)
+
+    @classmethod
+    def make_config(cls, settings: Mapping[str, Any]) -> Config:
+        return make_config(settings, f"method {cls.name or 'external'}")
+
+    @classmethod
+    def fingerprint(cls, config: Config) -> str:
+        return container.program_hash(config)
+
+    @classmethod
+    def outdated(cls, config: Config) -> str | None:
+        """Where the engine is here: whether the image's name stands for another image now."""
+        if not config.image:
+            return None
+        today = known_digest(config.engine, config.image)
+        if not today or today == config.digest:
+            return None
+        return f"the image {config.image} is another one now ({today})"
+
+    @property
+    def suffix(self) -> str:
+        return ".payload" if self.config.decoder == "container" else ".s2d"
+
+    def prepare(self) -> None:
+        """Raises Unavailable where the engine or the image is not here."""
+        self._container.program()
+
+    def encode(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1) -> Encoding:
+        """Has the program encode a picture, uint8 [H, W, 3], in a fresh container.
+
+        Raises:
+            MethodError, Diverged, MemoryError, Unavailable: it gave no valid encoding; says why.
+        """
+        self.check_image(image)
+        with trace.paused():
+            made = self._container.encode(image, budget, seed)
+            encoding = self._encoding(made.content, made.report.nominal_bits, image.shape[:2], budget)
+        trace.count(made.seconds)
+        trace.steps = made.report.iterations or 0
+        for note in made.notes:
+            trace.note(note)
+        if budget.seconds is not None and made.seconds > 1.05 * budget.seconds:
+            trace.note(f"it took {made.seconds:.2f} s, the budget allows {budget.seconds:g} s")
+        trace.outside = Outside(container=self._container.identity, peak_memory_mib=made.peak_memory_mib)
+        return encoding
+
+    def _encoding(self, content: Content, bits: int | None, size: tuple[int, ...], budget: Budget) -> Encoding:
+        """Raises MethodError for an answer that does not fit the picture or its budget."""
+        height, width = size[:2]
+        if content.name == contract.PAYLOAD:
+            return Encoding(data=content.data, nominal_bits=bits)
+        if content.name == contract.ENCODING:
+            encoding = Encoding(data=content.data, nominal_bits=bits)
+            try:
+                decoded: Decoded = self.from_bytes(content.data)
+            except BitstreamError as error:
+                raise MethodError(f"{content.name} cannot be decoded: {error}") from None
+        else:
+            named = _named(content)
+            decoded = _gaussians(content.name, named, (height, width))
+            encoding = Encoding(decoded, nominal_bits=named.facts.nominal_bits if bits is None else bits)
+        given = decoded.shape[:2] if isinstance(decoded, np.ndarray) else decoded.size
+        if tuple(given) != (height, width):
+            raise MethodError(f"{content.name} is of {given[1]}x{given[0]} pixels, the picture has {width}x{height}")
+        wanted = budget.count(height, width)
+        if wanted is not None and not isinstance(decoded, np.ndarray) and len(decoded) > wanted:
+            raise MethodError(f"{content.name} holds {len(decoded)} Gaussians, the budget allows {wanted}")
+        return encoding
+
+    def to_bytes(self, encoding: Encoding) -> bytes:
+        return layout.to_bytes(encoding.gaussians) if encoding.gaussians is not None else encoding.data
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Decoded:
+        """Of a .s2d file of any method; a payload needs `decode`."""
+        return layout.from_bytes(data) if peek_method(data) == "external" else decode(data)
+
+    def decode(self, data: bytes, clock: Trace | None = None) -> Decoded:
+        """As `from_bytes`; a payload is decoded by the program, in a fresh container that has nothing else."""
+        if self.config.decoder == "gaussians":
+            return self.from_bytes(data)
+        clock = clock or Trace()
+        with clock.paused():
+            made = self._container.decode(data)
+        clock.count(made.seconds)
+        name = made.content.name
+        if name == "picture.npy":
+            return array_picture(made.content.data)
+        if name == "picture.png":
+            return decode_picture(made.content.data, "PNG")
+        named = _named(made.content)
+        return _gaussians(name, named, named.facts.size)
+
+    def nominal_bits(self, encoding: Encoding) -> int | None:
+        """As the program told them."""
+        return encoding.nominal_bits
+
+
+def _named(content: Content) -> NamedArrays:
+    """Raises MethodError for a file that is not of named arrays."""
+    try:
+        return parse_arrays(content.data, PurePath(content.name).suffix)
+    except ExchangeError as error:
+        raise MethodError(f"{content.name}: {error}") from None
+
+
+def _gaussians(name: str, named: NamedArrays, size: tuple[int, int]) -> Gaussians2D:
+    try:
+        gaussians = to_gaussians(named, size)
+    except ExchangeError as error:
+        raise MethodError(f"{name}: {error}") from None
+    if gaussians.colors.shape[1] != 3:
+        raise MethodError(f"{name}: its Gaussians have {gaussians.colors.shape[1]} channels, a picture has 3")
+    return gaussians

@@ -1,0 +1,101 @@
+"""Settings of what others made: a program in a container, or files."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from splatbench.containers.contract import Decoder
+from splatbench.containers.engines import get_engine
+from splatbench.containers.task import EngineMissing, EngineName, ImageMissing, Limits
+from splatbench.method import build_dataclass
+
+#: Characters of `settings` as JSON.
+MAX_SETTINGS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Config:
+    """Exactly one of `image`, `command` alone (engine process) and `files` says where results come from.
+
+    Attributes:
+        image: reference of a container image, e.g. "team/method:1.0" or "team/method@sha256:...".
+        command: replaces the image's command; with engine process the program itself, a list or one shell-like line.
+        files: pattern of files that hold finished results, with {image} for the picture's name.
+        engine: what runs the image; "process" is a child process without any isolation.
+        decoder: "gaussians": the program's answer is Gaussians or a .s2d file; "container": it is a payload that the
+            same program decodes.
+        clock: "marks": the time between the program's marks is the encode time; "container": its whole life is.
+        settings: plain values that the program is given as they are.
+        limits: what a run may use.
+        digest: of the image. Filled in where the engine knows the image; a given one must be that of the image.
+
+    Raises:
+        ValueError: fields that do not go together or are out of range.
+    """
+
+    image: str = ""
+    command: tuple[str, ...] = ()
+    files: str = ""
+    engine: EngineName = "docker"
+    decoder: Decoder = "gaussians"
+    clock: Literal["marks", "container"] = "marks"
+    settings: dict[str, Any] = field(default_factory=dict, hash=False)
+    limits: Limits = field(default_factory=Limits)
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if self.engine == "process" and self.image:
+            raise ValueError("engine process runs no image: leave `image` out, or choose docker or apptainer")
+        program = bool(self.command) if self.engine == "process" else bool(self.image)
+        if program == bool(self.files):
+            needs = "`command: [program, ...]`" if self.engine == "process" else "`image: NAME`"
+            raise ValueError(f"give {needs} (engine {self.engine}), or `files: PATTERN` for finished results")
+        if self.digest and not (self.image and re.fullmatch("sha256:[0-9a-f]{64}", self.digest)):
+            raise ValueError(f"digest: expected sha256: and 64 hex digits, of an image; got {self.digest!r}")
+        for item in fields(self.limits):
+            value, least = getattr(self.limits, item.name), 0 if item.name == "threads" else 1
+            if not least <= value <= 1 << 40:
+                raise ValueError(f"limits.{item.name} must be at least {least}, got {value}")
+        try:
+            text = json.dumps(self.settings, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"settings must be plain values that JSON can hold: {error}") from None
+        if len(text) > MAX_SETTINGS:
+            raise ValueError(f"settings of {len(text)} characters are too long; {MAX_SETTINGS} are allowed")
+
+    @property
+    def program(self) -> str:
+        """What is run, for people."""
+        return self.image or shlex.join(self.command)
+
+
+def make_config(settings: Mapping[str, Any], where: str) -> Config:
+    """As `Method.make_config`; asks the engine for the digest of an image that is given without.
+
+    Raises:
+        MethodError: unknown or unfit settings.
+    """
+    values = dict(settings)
+    if isinstance(values.get("command"), str):
+        values["command"] = shlex.split(values["command"])
+    if isinstance(values.get("limits"), Mapping):
+        values["limits"] = build_dataclass(Limits, values["limits"], f"{where}: limits")
+    config: Config = build_dataclass(Config, values, where)
+    if config.image and not config.digest:
+        return replace(config, digest=known_digest(config.engine, config.image))
+    return config
+
+
+@functools.cache
+def known_digest(engine: EngineName, image: str) -> str:
+    """Digest of an image; empty where the engine or the image is not here. Asked once per process."""
+    try:
+        return get_engine(engine).digest(image)
+    except (EngineMissing, ImageMissing):
+        return ""

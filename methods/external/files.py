@@ -1,0 +1,116 @@
+"""Results that lie in files: one file per picture, made elsewhere."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import string
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from splatbench.codec import BitstreamError, decode
+from splatbench.exchange import SUFFIXES, ExchangeError, Facts, read_arrays, to_gaussians
+from splatbench.files import sha256_file
+from splatbench.method import Decoded, MethodError, Unavailable
+from splatbench.trace import Outside, Trace
+
+from . import layout
+
+#: What a pattern may name: the picture, and the seed of the run.
+FIELDS = ("image", "seed")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A picture's result: the content of its .s2d file, and the bit count that its author told."""
+
+    data: bytes
+    nominal_bits: int | None = None
+
+
+def encode(pattern: str, image: np.ndarray, trace: Trace, seed: int) -> Found:
+    """The result of the picture `trace.subject`. A .s2d file of any method is taken as it is, named arrays are
+    converted.
+
+    Args:
+        pattern: path with {image} for the picture's name and perhaps {seed}; relative to the working folder.
+        image: uint8 [H, W, C].
+        trace: learns that nobody here saw the work, and what the file tells about it.
+
+    Raises:
+        Unavailable: there is no such file.
+        MethodError: it cannot be read, or is not of this picture.
+    """
+    check_pattern(pattern)
+    path = Path(pattern.format(image=trace.subject, seed=seed))
+    trace.outside = Outside(elsewhere=True)
+    if not path.exists():
+        raise Unavailable(f"{path} is not there; put the result of this picture there, in a form of docs/import.md")
+    try:
+        if path.suffix == ".s2d":
+            found = Found(path.read_bytes())
+            _check_picture(decode(found.data), image)
+            return found
+        if path.suffix not in SUFFIXES:
+            raise ExchangeError(f"the name must end in {', '.join(SUFFIXES)} or .s2d")
+        named = read_arrays(path)
+        gaussians = to_gaussians(named, image.shape[:2])
+        _check_picture(gaussians, image)
+    except (ExchangeError, BitstreamError) as error:
+        text = str(error)
+        raise MethodError(text if text.startswith(str(path)) else f"{path}: {text}") from error
+    for sentence in told(named.facts):
+        trace.note(sentence)
+    return Found(layout.to_bytes(gaussians), named.facts.nominal_bits)
+
+
+def fingerprint(pattern: str) -> str:
+    """SHA-256 of the content of all files of a pattern, with their names: results made again are other results.
+
+    Raises:
+        MethodError: not such a pattern.
+    """
+    check_pattern(pattern)
+    # One field after the other: what they stand for may hold characters that glob would take for its own.
+    parts = [glob.escape(text) + ("*" if name else "") for text, name, _, _ in string.Formatter().parse(pattern)]
+    digest = hashlib.sha256()
+    found = glob.glob("".join(parts))  # noqa: PTH207  (a pattern may be absolute)
+    for path in sorted(path for path in found if Path(path).is_file()):
+        digest.update(f"{Path(path).name}\0{sha256_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def check_pattern(pattern: str) -> None:
+    """Raises MethodError unless a pattern names the picture, and nothing unknown."""
+    try:
+        fields = [(name, rest) for _, name, *rest in string.Formatter().parse(pattern) if name is not None]
+    except ValueError as error:
+        raise MethodError(f"files: {pattern!r} is not such a pattern: {error}") from None
+    for name, rest in fields:
+        if name not in FIELDS or any(rest):
+            raise MethodError(f"files: {pattern!r} names {{{name}}}; a pattern may name {{image}} and {{seed}}")
+    if "image" not in [name for name, _ in fields]:
+        raise MethodError(f"files: {pattern!r} is one file for all pictures; name the picture with {{image}}")
+
+
+def told(facts: Facts) -> list[str]:
+    """What a file tells about its origin, as sentences for the record: told, not measured."""
+    origin = " ".join(filter(None, [facts.method, facts.source and f"({facts.source})"]))
+    found = [f"made elsewhere{f' by {origin}' if origin else ''}"]
+    if facts.encode_seconds is not None:
+        found.append(f"encode time as told by the file, not measured here: {facts.encode_seconds:g} s")
+    if facts.seed is not None:
+        found.append(f"seed as told by the file: {facts.seed}")
+    return [*found, facts.notes] if facts.notes else found
+
+
+def _check_picture(decoded: Decoded, image: np.ndarray) -> None:
+    height, width, channels = image.shape
+    size = decoded.shape[:2] if isinstance(decoded, np.ndarray) else decoded.size
+    if tuple(size) != (height, width):
+        raise ExchangeError(f"it holds {size[1]}x{size[0]} pixels, the picture has {width}x{height}")
+    colors = getattr(decoded, "colors", None)
+    if colors is not None and colors.shape[1] != channels:
+        raise ExchangeError(f"its colours have {colors.shape[1]} channels, the picture has {channels}")
