@@ -48,7 +48,7 @@ def container_options(task: ContainerTask, image: Mapping[str, Any], daemon: Map
         "ipc_mode": "private",
         "log_config": LogConfig(type="json-file", config={"max-size": "1m", "max-file": "2"}),
         "mounts": _mounts(task, image),
-        "tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={task.limits.memory_mib}m"},
+        "tmpfs": {"/tmp": _tmp(task.limits, user)},
         "shm_size": task.limits.memory_mib * MIB // 2,
     } | _limits(task.limits, threads_of(task))
     if "name=userns" in (daemon.get("SecurityOptions") or ()):
@@ -56,6 +56,12 @@ def container_options(task: ContainerTask, image: Mapping[str, Any], daemon: Map
     if task.gpu is not None:
         options["device_requests"] = [DeviceRequest(device_ids=[task.gpu], capabilities=[["gpu"]])]
     return options
+
+
+def _tmp(limits: Limits, user: str) -> str:
+    # Programs are compiled into it (exec). It is the user's own, since an image's /tmp may have a mode that would stay.
+    uid, _, gid = user.partition(":")
+    return f"rw,exec,nosuid,nodev,mode=1777,uid={uid},gid={gid},size={limits.memory_mib}m"
 
 
 def _must_keep_limits(daemon: Mapping[str, Any]) -> None:
