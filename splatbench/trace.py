@@ -21,10 +21,13 @@ class Outside:
     Attributes:
         container: fields of `splatbench.record.ContainerImage`; None for a file that was made elsewhere.
         peak_memory_mib: of that process with its children, in MiB; None where nobody measured it.
+        elsewhere: the work was done before, out of sight: the clock has seen the reading of a file and nothing else,
+            so there is no encode time.
     """
 
     container: Mapping[str, str] | None = None
     peak_memory_mib: float | None = None
+    elsewhere: bool = False
 
 
 class Meter(Protocol):

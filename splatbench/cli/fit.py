@@ -77,7 +77,8 @@ def fit(
         typer.echo(json.dumps(facts, indent=2))
         return
     count = f"{final.n_actual} Gaussians, " if final.n_actual is not None else ""
-    typer.echo(f"{path}: {count}{len(final.data)} bytes, {final.seconds:.2f} s")
+    took = f", {final.seconds:.2f} s" if final.seconds is not None else ", made elsewhere"
+    typer.echo(f"{path}: {count}{len(final.data)} bytes{took}")
     for note in encoded.notes:
         typer.echo(f"note: {note}")
 
@@ -139,7 +140,8 @@ def print_evaluation(facts: dict[str, Any]) -> None:
         shown = "not run" if value is None else f"{value:.4f}"
         table.add_row(escape(get_metric(name).heading), shown)
     if "encode_seconds" in facts:
-        table.add_row(escape("Encode [s]"), f"{facts['encode_seconds']:.3f}")
+        seconds = facts["encode_seconds"]
+        table.add_row(escape("Encode [s]"), "-" if seconds is None else f"{seconds:.3f}")
     table.add_row(escape("Decode [s]"), f"{facts['decode_seconds']:.4f}")
     console = Console(highlight=False)
     console.print(f"{escape(str(facts['image']))}, {facts['width']}x{facts['height']} pixels")

@@ -102,7 +102,7 @@ def is_finished(plan: Plan, task: Task, retry_before: float = 0.0) -> bool:
     wanted = {str(name) for name in task.run.entry.snapshots}
     return (
         wanted <= set(result.snapshots_wanted)
-        and len(result.encode_seconds_all) >= plan.experiment.timing_repeats
+        and (not result.timed or len(result.encode_seconds_all) >= plan.experiment.timing_repeats)
         and result.files_are_whole(task.path.parent)
     )
 
@@ -292,7 +292,8 @@ def _outcome(result: EncodeResult) -> str:
         return f"{result.status}: {result.reason}"
     count = f"{result.final.n_actual} Gaussians, " if result.final.n_actual is not None else ""
     quality = f"{result.curve[-1][2]['psnr']:.2f} dB, " if result.curve and "psnr" in result.curve[-1][2] else ""
-    return f"{count}{quality}{result.final.bytes} bytes, {result.final.seconds:.2f} s"
+    took = f"{result.final.seconds:.2f} s" if result.timed else "made elsewhere"
+    return f"{count}{quality}{result.final.bytes} bytes, {took}"
 
 
 def _count(summary: Summary, task: Task, result: EncodeResult | None) -> None:

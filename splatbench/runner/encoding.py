@@ -41,8 +41,8 @@ class File:
     n_actual: int | None
     nominal_bits: int | None
     iterations: int | None
-    seconds: float
-    to_bytes_seconds: float
+    seconds: float | None  # None: nobody here saw the work
+    to_bytes_seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,8 @@ def encode_image(
     if method.outside:
         result.peak_memory_mib = trace.outside.peak_memory_mib if trace.outside else None
         result.container = trace.outside.container if trace.outside else None
+        if trace.outside and trace.outside.elsewhere:
+            _forget_times(result)
     if start is None and None not in energies:  # that of a start was not read, and half a figure is none
         result.energy_joules = statistics.median(joules for joules in energies if joules is not None)
         result.energy_source = meter.source
@@ -150,6 +152,12 @@ def encode_image(
     if missing:
         result.notes.append(f"the method took no snapshot {', '.join(sorted(missing))}")
     return result
+
+
+def _forget_times(result: Encoded) -> None:
+    """What it took to read a file says nothing about the work that made it."""
+    result.files = [dataclasses.replace(file, seconds=None, to_bytes_seconds=None) for file in result.files]
+    result.seconds_all, result.stage_seconds, result.curve = [], {}, []
 
 
 def check_budget(budget: Budget, height: int, width: int) -> None:

@@ -51,7 +51,7 @@ def warm_start(plan: Plan, run: Run, image: str) -> tuple[WarmStart, Start]:
     if not isinstance(decoded, Gaussians2D):
         raise MethodError(f"begins from {target.entry.id}, whose picture is not drawn from one set of Gaussians")
     if (seconds := final.seconds) is None:
-        raise NotRun(f"begins from {target.entry.id}, of which no encode time is recorded; encode that entry again")
+        raise NotRun(f"begins from {target.entry.id}, whose encode time nobody here has measured; it would be missing")
     return WarmStart(entry=target.entry.id, file_sha256=final.sha256, seconds=seconds), Start(decoded, seconds)
 
 

@@ -50,7 +50,7 @@ class EncodedFile(_Result):
     n_actual: int | None = None  # Gaussians counted in the decoded file
     nominal_bits: int | None = None
     iterations: int | None = None
-    seconds: float | None = None  # encode time so far
+    seconds: float | None = None  # encode time so far; None of what was made elsewhere
     to_bytes_seconds: float | None = None
 
 
@@ -82,6 +82,11 @@ class EncodeResult(_Result):
     @property
     def final(self) -> EncodedFile | None:
         return next((file for file in self.files if file.snapshot == "final"), None)
+
+    @property
+    def timed(self) -> bool:
+        """Whether the encoding was seen: files that were made elsewhere have no encode time."""
+        return self.final is not None and self.final.seconds is not None
 
     @property
     def busy_seconds(self) -> float:
