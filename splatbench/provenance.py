@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+from splatbench.containers import identity
 from splatbench.record import Provenance
 
 _PACKAGES = ("torch", "numba", "numpy", "pillow", "constriction", "lpips", "pytorch-msssim", "snakemake")
@@ -23,7 +24,7 @@ def provenance(device: str = "cpu", threads: int = 0) -> Provenance:
         device: "cpu", or "cuda" for the first visible CUDA device (the one that was leased).
         threads: threads that the job may use.
     """
-    commit, dirty = _git_state()
+    commit, dirty = source_state()
     gpu, driver = _gpu() if device.startswith("cuda") else (None, None)
     return Provenance(
         commit=commit,
@@ -38,6 +39,7 @@ def provenance(device: str = "cpu", threads: int = 0) -> Provenance:
         threads=threads,
         load_average=round(os.getloadavg()[0], 2),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
+        image=identity.this_image(),
     )
 
 
@@ -58,10 +60,11 @@ def _versions() -> dict[str, str]:
 
 
 @functools.cache
-def _git_state() -> tuple[str | None, bool | None]:
-    """Commit and whether tracked files were changed; (None, None) outside a checkout."""
+def source_state() -> tuple[str | None, bool | None]:
+    """Commit of this code and whether tracked files were changed: of the checkout, or of what an image of ours was
+    built from; (None, None) elsewhere."""
     if not (_ROOT / ".git").exists():
-        return None, None
+        return identity.revision()
     try:
         commit = _output("git", "-C", str(_ROOT), "rev-parse", "HEAD")
         changes = _output("git", "-C", str(_ROOT), "status", "--porcelain", "--untracked-files=no")

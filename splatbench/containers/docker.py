@@ -45,29 +45,36 @@ class DockerEngine:
     name: EngineName = "docker"
 
     def check(self) -> str:
-        with _daemon() as client:
+        with daemon() as client:
             version = client.version()
             return f"docker {version.get('Version', '?')} (API {client.api.api_version})"
 
     def digest(self, image: str) -> str:
         if written := digest_in(image):
             return written
-        with _daemon() as client:
-            return str(_find(client, image).id)
+        with daemon() as client:
+            return str(find_image(client, image).id)
 
     def run(self, task: ContainerTask) -> Ended:
-        with _daemon() as client:
-            image = _find(client, task.image)
+        with daemon() as client:
+            image = find_image(client, task.image)
             remove_stale(client)
             return _run(client, image, task)
 
 
-class _daemon:
-    """A connection, in which the daemon's silence becomes EngineMissing."""
+class daemon:
+    """A connection, in which the daemon's silence becomes EngineMissing.
+
+    Args:
+        seconds: that the daemon has for one answer.
+    """
+
+    def __init__(self, seconds: int = _ANSWER_SECONDS) -> None:
+        self._seconds = seconds
 
     def __enter__(self) -> docker.DockerClient:
         try:
-            self._client = docker.from_env(timeout=_ANSWER_SECONDS)
+            self._client = docker.from_env(timeout=self._seconds)
             version = self._client.api.api_version
             if tuple(int(part) for part in version.split(".")) < _API:
                 self._client.close()
@@ -99,7 +106,7 @@ def _unreachable(error: Exception) -> str:
     return f"the docker daemon cannot be used: {text}; `docker version` should tell more"
 
 
-def _find(client: docker.DockerClient, reference: str) -> Image:
+def find_image(client: docker.DockerClient, reference: str) -> Image:
     """The image that a reference names; with a digest, that very one.
 
     A digest is an image's ID here or that of a manifest which it was pulled by.
@@ -139,7 +146,7 @@ def _run(client: docker.DockerClient, image: Image, task: ContainerTask) -> Ende
     try:
         container = client.containers.create(str(image.id), **options)
     except APIError as error:
-        raise _refused(error) from error
+        raise refused(error) from error
     reaper = Reaper(str(container.id), task.limits.seconds + _GRACE_SECONDS)
     try:
         return _to_the_end(client, container, task)
@@ -152,7 +159,7 @@ def _to_the_end(client: docker.DockerClient, container: Container, task: Contain
     try:
         container.start()
     except APIError as error:
-        raise _refused(error) from error
+        raise refused(error) from error
     end = _End(str(container.id))
     ending, peak = follow(task, end.wait, _Processes(container), enforce=False)
     if ending != "exited":
@@ -222,7 +229,8 @@ def _killed_for_memory(container: Container, code: int) -> bool:
     return False
 
 
-def _refused(error: APIError) -> Exception:
+def refused(error: APIError) -> Exception:
+    """Why the daemon does not make or start a container, for the user: GpuMissing, ImageMissing or EngineMissing."""
     said = _said(error)
     if any(word in said for word in ("device driver", "nvidia", "CDI", "unknown device")):
         return GpuMissing(

@@ -1,4 +1,5 @@
-"""Which rows today's code might measure otherwise: other settings, another method version, other packages."""
+"""Which rows today's code might measure otherwise: other settings, another method version, other packages,
+another image."""
 
 from __future__ import annotations
 
@@ -10,8 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from splatbench.containers import recipe
 from splatbench.method import MethodError, available, get_method
-from splatbench.record import Record
+from splatbench.record import ContainerImage, Record
 from splatbench.runner.plan import configured
 
 _CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
@@ -24,7 +26,8 @@ def staleness(record: Record) -> tuple[str, ...]:
     """Why a record may not be what today's code and pinned packages would give; empty if nothing is known against it.
 
     What is looked at: whether the method is there and makes the record's config_hash of its settings, the version of
-    splatbench, and major and minor versions of the packages that constraints.txt pins. Costs microseconds per record
+    splatbench, major and minor versions of the packages that constraints.txt pins, and the recipe of the image of ours
+    that it was made in. Costs microseconds per record
     of a known configuration; equal records get equal answers.
     """
     settings = json.dumps(record.config, sort_keys=True)
@@ -32,6 +35,7 @@ def staleness(record: Record) -> tuple[str, ...]:
     return (
         *_of_method(record.method, settings, record.config_hash),
         *_of_packages(record.provenance.version, versions),
+        *_of_image(record.provenance.image),
     )
 
 
@@ -65,6 +69,11 @@ def _of_packages(version: str, versions: tuple[tuple[str, str], ...]) -> tuple[s
     if changed:
         reasons.append(f"measured with other packages: {', '.join(changed)}")
     return tuple(reasons)
+
+
+def _of_image(image: ContainerImage | None) -> tuple[str, ...]:
+    why = recipe.outdated(image.name, image.recipe) if image else None
+    return (why,) if why else ()
 
 
 def _changed(then: Mapping[str, str], pinned: Mapping[str, str]) -> list[str]:
