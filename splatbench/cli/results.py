@@ -75,33 +75,75 @@ def validate(
 
 @app.command("merge")
 def merge(
-    files: Sources,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.jsonl).", show_default=False)],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Files of records (.jsonl), or folders of them; with --folders results of one experiment, "
+            "e.g. results/sample.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write (.jsonl), or folder.", show_default=False)
+    ],
     on_conflict: Annotated[
         OnConflict,
         typer.Option(
-            help="What stays of rows with the same key and other content: none (fail), what was measured "
+            help="What stays of results of the same thing with other content: none (fail), what was measured "
             "last (newest), or a success before a failure, then the newest (ok-first)."
         ),
     ] = OnConflict.fail,
+    folders: Annotated[
+        bool, typer.Option("--folders", help="Merge whole results: what one machine finished is not done again.")
+    ] = False,
 ) -> None:
-    """Makes one file of several; equal rows are kept once, the order of the files does not matter.
+    """Makes one file of several, or one experiment's results of several machines; the order does not matter.
 
-    Example: splatbench results merge laptop.jsonl server.jsonl -o all.jsonl --on-conflict ok-first
+    Examples: splatbench results merge laptop.jsonl server.jsonl -o all.jsonl --on-conflict ok-first
+
+    splatbench results merge --folders laptop/sample server/sample -o results/sample
     """
-    from splatbench.results.findings import SHOWN
+    _require_folder(output)
+    if folders:
+        _merge_folders(sources, output, on_conflict)
+    else:
+        _merge_files(sources, output, on_conflict)
+
+
+def _merge_files(files: Sequence[Path], output: Path, rule: OnConflict) -> None:
     from splatbench.results.merge import merge as merge_files
 
-    _require_folder(output)
-    merged = merge_files(files, output, on_conflict.value)
-    for conflict in merged.conflicts[:SHOWN]:
-        typer.echo(f"conflict: {conflict}")
-    if len(merged.conflicts) > SHOWN:
-        typer.echo(f"conflict: ... and {len(merged.conflicts) - SHOWN} more")
+    merged = merge_files(files, output, rule.value)
+    _list("conflict", merged.conflicts)
+    _list("warning", merged.warnings)
     typer.echo(
         f"{output}: {merged.written} records of {merged.read} in {merged.files} files; {merged.equal} stood there "
-        f"more than once, {len(merged.conflicts)} conflicts settled by {on_conflict.value}"
+        f"more than once, {merged.yielded} were never run where another file has results or a reason, "
+        f"{len(merged.conflicts)} conflicts settled by {rule.value}"
     )
+
+
+def _merge_folders(sources: Sequence[Path], output: Path, rule: OnConflict) -> None:
+    from splatbench.results.folders import merge_folders
+
+    merged = merge_folders(sources, output, rule.value)
+    _list("conflict", merged.conflicts)
+    _list("left out", merged.damaged)
+    _list("warning", merged.warnings)
+    typer.echo(
+        f"{output}: {merged.copied} encodings came, {merged.kept} were there; {merged.evaluated} evaluations came; "
+        f"{len(merged.damaged)} damaged results left out, {len(merged.conflicts)} conflicts settled by {rule.value}"
+    )
+    typer.echo("Run the experiment there: what is finished is checked and kept, the rest is made, tables are written.")
+
+
+def _list(kind: str, lines: Sequence[object]) -> None:
+    from splatbench.results.findings import SHOWN
+
+    for line in lines[:SHOWN]:
+        typer.echo(f"{kind}: {line}")
+    if len(lines) > SHOWN:
+        typer.echo(f"{kind}: ... and {len(lines) - SHOWN} more")
 
 
 @app.command("export")
