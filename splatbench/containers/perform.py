@@ -31,12 +31,7 @@ class Program:
             marks.look()
             return False
 
-        here = self.engine.name == "process"  # which sees the folders where they are
-        environment = {
-            contract.INPUT_VARIABLE: str(folder.input) if here else contract.INPUT,
-            contract.OUTPUT_VARIABLE: str(folder.output) if here else contract.OUTPUT,
-        }
-        task = ContainerTask(self.image, self.command, folder.mounts, environment, self.limits, self.gpu, watch=look)
+        task = ContainerTask(self.image, self.command, folder.mounts, limits=self.limits, gpu=self.gpu, watch=look)
         ended = self.engine.run(task)
         marks.look()  # what it left between the last look and its end
         return ended
