@@ -22,7 +22,7 @@ from splatbench.gaussians import Gaussians2D
 from splatbench.method import Decoded, Method, MethodError
 from splatbench.trace import Outside, Trace
 
-from . import container, layout
+from . import container, files, layout
 from .config import Config, known_digest, make_config
 
 
@@ -55,7 +55,7 @@ class External(Method):
 
     @classmethod
     def fingerprint(cls, config: Config) -> str:
-        return container.program_hash(config)
+        return files.fingerprint(config.files) if config.files else container.program_hash(config)
 
     @classmethod
     def outdated(cls, config: Config) -> str | None:
@@ -73,15 +73,19 @@ class External(Method):
 
     def prepare(self) -> None:
         """Raises Unavailable where the engine or the image is not here."""
-        self._container.program()
+        if not self.config.files:
+            self._container.program()
 
     def encode(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1) -> Encoding:
-        """Has the program encode a picture, uint8 [H, W, 3], in a fresh container.
+        """Has the program encode a picture, uint8 [H, W, 3], in a fresh container; or reads the file of its result.
 
         Raises:
             MethodError, Diverged, MemoryError, Unavailable: it gave no valid encoding; says why.
         """
         self.check_image(image)
+        if self.config.files:
+            found = files.encode(self.config.files, image, trace, seed)
+            return Encoding(data=found.data, nominal_bits=found.nominal_bits)
         with trace.paused():
             made = self._container.encode(image, budget, seed)
             encoding = self._encoding(made.content, made.report.nominal_bits, image.shape[:2], budget)

@@ -15,6 +15,8 @@ from splatbench.containers.engines import get_engine
 from splatbench.containers.task import EngineMissing, EngineName, ImageMissing, Limits
 from splatbench.method import build_dataclass
 
+from .files import check_pattern
+
 #: Characters of `settings` as JSON.
 MAX_SETTINGS = 1 << 16
 
@@ -50,6 +52,10 @@ class Config:
     digest: str = ""
 
     def __post_init__(self) -> None:
+        if self.files:
+            if self.decoder == "container":
+                raise ValueError("decoder: finished results are decoded here; there is no container to do it")
+            check_pattern(self.files)
         if self.engine == "process" and self.image:
             raise ValueError("engine process runs no image: leave `image` out, or choose docker or apptainer")
         program = bool(self.command) if self.engine == "process" else bool(self.image)
