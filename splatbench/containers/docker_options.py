@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
-from splatbench.containers.engines import cores, thread_environment, threads_of
+from splatbench.containers.engines import cores, give_folders, task_user, thread_environment, threads_of
 from splatbench.containers.owner import OWNER_LABEL, myself
 from splatbench.containers.task import ContainerTask, EngineMissing, Limits
 from splatbench.containers.watching import MIB
-
-#: Who a task is when the harness is root: nobody.
-_NOBODY = 65534
 
 
 def container_options(task: ContainerTask, image: Mapping[str, Any], daemon: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,16 +24,16 @@ def container_options(task: ContainerTask, image: Mapping[str, Any], daemon: Map
 
     Raises:
         EngineMissing: the daemon cannot keep a limit.
-        OSError: a mount's source is missing, or cannot be given to the task's user.
+        OSError: as `give_folders`.
     """
     _must_keep_limits(daemon)
     user = _user(daemon)
-    _give_folders(task, user)
+    give_folders(task, user)
     options: dict[str, Any] = {
         "command": list(task.command) or None,
         "environment": _environment(task),
         "labels": {OWNER_LABEL: myself().label()},
-        "user": user,
+        "user": f"{user[0]}:{user[1]}",
         "init": True,
         "healthcheck": {"test": ["NONE"]},  # an image's own would run beside what is measured
         "use_config_proxy": False,
@@ -58,10 +54,9 @@ def container_options(task: ContainerTask, image: Mapping[str, Any], daemon: Map
     return options
 
 
-def _tmp(limits: Limits, user: str) -> str:
+def _tmp(limits: Limits, user: tuple[int, int]) -> str:
     # Programs are compiled into it (exec). It is the user's own, since an image's /tmp may have a mode that would stay.
-    uid, _, gid = user.partition(":")
-    return f"rw,exec,nosuid,nodev,mode=1777,uid={uid},gid={gid},size={limits.memory_mib}m"
+    return f"rw,exec,nosuid,nodev,mode=1777,uid={user[0]},gid={user[1]},size={limits.memory_mib}m"
 
 
 def _must_keep_limits(daemon: Mapping[str, Any]) -> None:
@@ -74,19 +69,10 @@ def _must_keep_limits(daemon: Mapping[str, Any]) -> None:
         )
 
 
-def _user(daemon: Mapping[str, Any]) -> str:
+def _user(daemon: Mapping[str, Any]) -> tuple[int, int]:
     if any("rootless" in option for option in daemon.get("SecurityOptions") or ()):
-        return "0:0"  # which is the caller, outside
-    uid, gid = os.getuid(), os.getgid()
-    return f"{uid}:{gid}" if uid else f"{_NOBODY}:{_NOBODY}"
-
-
-def _give_folders(task: ContainerTask, user: str) -> None:
-    for mount in task.mounts:
-        if not mount.source.exists():
-            raise FileNotFoundError(2, "a container cannot be given what is not there", str(mount.source))
-        if not mount.read_only and os.getuid() == 0 and user != "0:0":
-            os.chown(mount.source, _NOBODY, _NOBODY)
+        return 0, 0  # which is the caller, outside
+    return task_user()
 
 
 def _environment(task: ContainerTask) -> dict[str, str]:

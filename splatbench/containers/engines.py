@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 
@@ -13,6 +14,8 @@ LOG_BYTES = 8000
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 #: Escape sequences of terminals: colours, cursor, window titles.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+#: User and group `nobody`: who a task is when the harness is root.
+_NOBODY = 65534
 #: Numerical libraries take one thread per core that they see unless told otherwise.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -54,6 +57,30 @@ def threads_of(task: ContainerTask) -> int:
 def thread_environment(threads: int) -> dict[str, str]:
     """Variables that keep numerical libraries to so many threads."""
     return dict.fromkeys(_THREAD_VARIABLES, str(threads))
+
+
+def task_user() -> tuple[int, int]:
+    """Numbers of the user and group that a container runs as: the caller's, but never root."""
+    uid = os.getuid()
+    return (uid, os.getgid()) if uid else (_NOBODY, _NOBODY)
+
+
+def give_folders(task: ContainerTask, user: tuple[int, int]) -> None:
+    """Makes the folders that a task may write its own, where it runs as another user because the caller is root.
+
+    Raises:
+        OSError: a mount's source is missing, cannot be given, or cannot be read by that user.
+    """
+    for mount in task.mounts:
+        if not mount.source.exists():
+            raise FileNotFoundError(errno.ENOENT, "a container cannot be given what is not there", str(mount.source))
+        if os.getuid() != 0 or user[0] == 0:
+            continue
+        if not mount.read_only:
+            os.chown(mount.source, *user)
+        elif not mount.source.stat().st_mode & 0o004:
+            reason = "a container does not run as root, and others may not read this (chmod -R o+rX)"
+            raise PermissionError(errno.EACCES, reason, str(mount.source))
 
 
 def log_tail(log: bytes) -> str:

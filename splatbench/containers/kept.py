@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -23,11 +23,14 @@ from splatbench.containers.watching import MIB, family, follow
 _DEATH_SECONDS = 30
 
 
-def run_kept(task: ContainerTask, command: Sequence[str], environment: Mapping[str, str]) -> Ended:
-    """Runs `command` in an empty folder that is removed afterwards (also its HOME and TMPDIR), to its end.
+def run_kept(task: ContainerTask, command: Callable[[Path], Sequence[str]], environment: Mapping[str, str]) -> Ended:
+    """Runs a command in an empty folder that is removed afterwards (also its HOME and TMPDIR), to its end.
 
     Memory, number of processes, time and output are watched, the whole family of processes is ended with it.
     The length of one file and core dumps are limited by the kernel.
+
+    Args:
+        command: made for that folder.
 
     Raises:
         EngineMissing: the processes do not die.
@@ -38,7 +41,7 @@ def run_kept(task: ContainerTask, command: Sequence[str], environment: Mapping[s
         # One byte more than all files together may have, so that a file which stops there is seen to be too long.
         longest = task.limits.output_mib * MIB + 1
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", keeper.__file__, str(longest), *command],
+            [sys.executable, "-I", "-S", keeper.__file__, str(longest), *command(Path(folder))],
             cwd=folder,
             env={**home, **environment},
             stdin=subprocess.PIPE,

@@ -40,7 +40,8 @@ class ProcessEngine:
             ImageMissing: no such program on this machine.
             ValueError: a mount that a process cannot see, or no command.
         """
-        return run_kept(task, _command(task), _environment(task))
+        command = _command(task)
+        return run_kept(task, lambda folder: command, _environment(task))
 
 
 def _command(task: ContainerTask) -> list[str]:
