@@ -87,6 +87,10 @@ def evaluate(
     file: Annotated[Path, typer.Argument(metavar="FILE.s2d", help="An encoded file.", show_default=False)],
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Its original.", show_default=False)],
     metrics: Metrics = DEFAULT_METRICS,
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="What made it, where its bytes alone do not tell the decoder.")
+    ] = None,
+    settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Decodes a file and measures it against its original, a picture or a folder of textures.
@@ -95,15 +99,17 @@ def evaluate(
     """
     from splatbench.datasets import load_picture
     from splatbench.metrics import bits_per_pixel, get_metric
-    from splatbench.runner.scoring import score, warm_up
+    from splatbench.runner.scoring import decoder_of, score, warm_up
 
     names = [name.strip() for name in metrics.split(",") if name.strip()]
     for name in names:
         get_metric(name)
     data, original = file.read_bytes(), load_picture(image).pixels
-    score(data, original, [], file.suffix)  # compiles; the decoding time below is that of the second
+    decoder = decoder_of(method, parse_settings(settings), file.suffix) if method else None
+    if decoder is None:
+        score(data, original, [], file.suffix)  # compiles; the decoding time below is that of the second
     warm_up(names)
-    result = score(data, original, names, file.suffix)
+    result = score(data, original, names, file.suffix, decoder=decoder)
     height, width = original.shape[:2]
     facts: dict[str, Any] = {
         "file": str(file),

@@ -89,6 +89,9 @@ def run(
             str(image),
             "--metrics",
             metrics,
+            "--method",
+            method,
+            *(word for setting in settings or [] for word in ("--set", setting)),
             "--json",
         ]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from splatbench.codec import BitstreamError
 from splatbench.datasets import DataMissing, ImageError, load_image, pixel_sha256
-from splatbench.method import Decoded, Unavailable, get_method
+from splatbench.method import Unavailable
 from splatbench.record import Status
 from splatbench.runner.encode import check_writable
 from splatbench.runner.encoding import describe, is_out_of_memory
@@ -31,9 +30,9 @@ from splatbench.runner.results import (
     read_result,
     write_result,
 )
-from splatbench.runner.scoring import STRIP_PIXELS, metric_version, score, warm_up
+from splatbench.runner.scoring import STRIP_PIXELS, decoder_of, metric_version, score, warm_up
 from splatbench.runner.supervise import DeathMark
-from splatbench.trace import Diverged, Trace
+from splatbench.trace import Diverged
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ class _Job:
             original = self._original(run, image, encoded, originals)
             data = _content(self.plan.encoding(run, image).parent / file.file, file.sha256)
             suffix = Path(file.file).suffix
-            decoder = self._decoder(run, suffix)
+            decoder = decoder_of(run.entry.method, run.config, suffix)
             if decoder is None:
                 self._warm_up(run.entry.method, data, suffix, original.pixels)
             begin = time.perf_counter()
@@ -175,14 +174,6 @@ class _Job:
         if method not in self._warm and original.size <= 3 * STRIP_PIXELS:
             score(data, original, [], suffix)
         self._warm.add(method)
-
-    @staticmethod
-    def _decoder(run: Run, suffix: str) -> Callable[[bytes, Trace], Decoded] | None:
-        """The decoder of a file that is not described by its own bytes; None for all others."""
-        kind = get_method(run.entry.method)
-        if not kind.outside or suffix == ".s2d":
-            return None
-        return kind(kind.make_config(run.config)).decode
 
     def _original(self, run: Run, image: str, encoded: EncodeResult, originals: list[_Original]) -> _Original:
         if not originals:

@@ -6,13 +6,14 @@ import hashlib
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from splatbench.codec import decode
-from splatbench.method import Decoded
+from splatbench.method import Decoded, get_method
 from splatbench.metrics import evaluate, get_metric
 from splatbench.trace import Diverged, Trace
 
@@ -96,6 +97,18 @@ def score(
             result.values[name], result.seconds[name] = value, time.perf_counter() - begin
         result.not_run.update(not_run)
     return result
+
+
+def decoder_of(method: str, settings: Mapping[str, Any], suffix: str) -> Callable[[bytes, Trace], Decoded] | None:
+    """The decoder of a method's files where their bytes alone do not tell it; None for all others.
+
+    Raises:
+        MethodError: no such method or settings.
+    """
+    kind = get_method(method)
+    if not kind.outside or suffix == ".s2d":
+        return None
+    return kind(kind.make_config(settings)).decode
 
 
 def warm_up(metrics: Sequence[str]) -> None:
