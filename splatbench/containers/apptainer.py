@@ -35,16 +35,16 @@ class ApptainerEngine:
 
     def check(self) -> str:
         try:
-            said = subprocess.run([_program(), "--version"], capture_output=True, text=True, timeout=60, check=True)
+            said = subprocess.run([find_program(), "--version"], capture_output=True, text=True, timeout=60, check=True)
         except (OSError, subprocess.SubprocessError) as error:
             raise EngineMissing(f"apptainer is here but does not run: {error}") from error
         return said.stdout.strip()
 
     def digest(self, image: str) -> str:
-        return digest_in(image) or _digest_of(_find(image))
+        return digest_in(image) or _digest_of(find_file(image))
 
     def run(self, task: ContainerTask) -> Ended:
-        program, image = _program(), _find(task.image)
+        program, image = find_program(), find_file(task.image)
         wanted = digest_in(task.image)
         if wanted and (here := _digest_of(image)) != wanted:
             raise ImageMissing(f"the image {image} is {here}, not {wanted}: get the file that the digest was taken of")
@@ -57,14 +57,19 @@ class ApptainerEngine:
         return ended
 
 
-def _program() -> str:
+def find_program() -> str:
+    """Path of the program.
+
+    Raises:
+        EngineMissing
+    """
     program = shutil.which("apptainer")
     if program is None:
         raise EngineMissing("there is no program `apptainer` here: load its module, or install the package `apptainer`")
     return program
 
 
-def _find(reference: str) -> Path:
+def find_file(reference: str) -> Path:
     """The file of an image; a digest behind its name is left to the caller.
 
     Raises:
@@ -106,11 +111,11 @@ def _command(program: str, image: Path, task: ContainerTask, folder: Path) -> li
     if task.gpu is not None:
         command.append("--nv")
     for mount in task.mounts:
-        command += ["--mount", _mount(mount)]
+        command += ["--mount", mount_option(mount)]
     return [*command, str(image), *task.command]
 
 
-def _mount(mount: Mount) -> str:
+def mount_option(mount: Mount) -> str:
     """As apptainer reads it: a line of comma-separated values, so that any path can be said."""
     fields = ["type=bind", f"source={mount.source.resolve()}", f"destination={mount.target}"]
     line = io.StringIO()
