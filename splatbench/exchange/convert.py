@@ -11,12 +11,15 @@ from splatbench.codec.dispatch import MAX_MAGNITUDE
 from splatbench.exchange.errors import ExchangeError
 from splatbench.exchange.facts import VERSION, Facts, TopkFacts, choices
 from splatbench.exchange.reading import NamedArrays
-from splatbench.gaussians import Gaussians2D, TopkSettings
+from splatbench.gaussians import COMPAT_FLAGS, Gaussians2D, TopkSettings
 
 MAX_GAUSSIANS = 1 << 26
 #: The ways to give a covariance: names of the arrays that belong together.
 FORMS = (("scales", "angles"), ("cholesky",), ("covariance",), ("conic",))
 _COLUMNS = {"means": 2, "scales": 2, "angles": 1, "cholesky": 3, "covariance": 3, "conic": 3, "opacities": 1}
+
+#: Flags of `splatbench.gaussians.COMPAT_FLAGS` that a blend can be drawn with.
+_COMPAT = {"sum": COMPAT_FLAGS, "topk": ("tiles_3sigma",), "alpha": ()}
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -135,8 +138,14 @@ def _check_facts(facts: Facts, arrays: Arrays) -> None:
         stated = getattr(facts, name) is not None
         if needed and not stated:
             raise ExchangeError(f"the fact {name!r} is missing, which {what} needs; state one of: {choices(name)}")
-        if stated and not needed:
+        if stated and not needed and name != "lengths":
             raise ExchangeError(f"the fact {name!r} belongs to {what}, and the file has none")
+    if "opacities" in arrays and facts.blend != "alpha":
+        raise ExchangeError(f"blend {facts.blend!r} takes no opacities: multiply them into the colours")
+    if odd := sorted(set(facts.compat) - set(_COMPAT[facts.blend])):
+        raise ExchangeError(
+            f"blend {facts.blend!r} knows no compat flag {odd[0]!r}; it knows {', '.join(_COMPAT[facts.blend]) or 'none'}"
+        )
 
 
 def _shaped(arrays: Arrays) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from splatbench.report.reference import reports_folder
 
-Kind = Literal["fitting", "network", "codec", "control"]
+Kind = Literal["fitting", "network", "external", "codec", "control"]
 
 
 class FactsError(ValueError):

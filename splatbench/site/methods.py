@@ -24,6 +24,7 @@ from splatbench.site.verdicts import KIND_MEANINGS
 GROUPS = {
     "fitting": "Fitted to each picture",
     "network": "A network makes the Gaussians",
+    "external": "Made by other code",
     "codec": "Classical codecs",
     "control": "Controls",
     "": "Not known to this version",

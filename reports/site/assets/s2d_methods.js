@@ -257,6 +257,7 @@
 
   const LAYOUTS = new Map([
     ["random_gaussians", plain],
+    ["external", plain],
     ["instant_gi", plain],
     ["fast_2dgs", plain],
     ["threedgs", threedgs],

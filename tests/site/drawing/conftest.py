@@ -67,6 +67,7 @@ MADE = {
     "air": lambda: air_file("plain"),
     "air codes": lambda: air_file("codes"),
     "air stretched codes": lambda: air_file("stretched"),
+    "external": lambda: external_file(),
     "textures": lambda: with_groups(file_of(random_gaussians(channels=4)), (3, 1)),
     "grey": lambda: file_of(random_gaussians(channels=1)),
 }
@@ -99,6 +100,13 @@ def fast_2dgs_file() -> bytes:
     bitstream = part("fast_2dgs", "bitstream")
     topk = random_gaussians(blend="topk", topk=TopkSettings(k=4, min_response=1e-3))
     return bitstream.write_gaussians(bitstream.ordered(topk))
+
+
+def external_file() -> bytes:
+    """Most of what a layout of any Gaussians has to carry."""
+    opacities = torch.linspace(0, 1, COUNT)
+    made = random_gaussians(cholesky=True, blend="alpha", opacities=opacities, background=1.0, gamma=2.2)
+    return part("external", "layout").to_bytes(made)
 
 
 def random_gaussians(seed: int = 1, count: int = COUNT, size=SIZE, cholesky=False, channels=3, **fields) -> Gaussians2D:
