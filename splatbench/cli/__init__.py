@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from splatbench.cli import (
+    containers,
     contract,
     data,
     decode,
@@ -64,6 +65,7 @@ app.command("methods", rich_help_panel="What there is")(methods.methods)
 app.add_typer(data.app, name="data", rich_help_panel="What there is")
 app.add_typer(weights.app, name="weights", rich_help_panel="What there is")
 app.command("contract-run", hidden=True)(contract.contract_run)
+app.add_typer(containers.app, name="containers", rich_help_panel="What there is")
 app.command("doctor", rich_help_panel="What there is")(doctor.doctor)
 
 

@@ -12,11 +12,24 @@ import typer
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
     imports: Annotated[bool, typer.Option("--imports/--no-imports", help="Also try to import the packages.")] = True,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only whether the software works: exit code 1 and sentences if not.")
+    ] = False,
 ) -> None:
     """Says what is installed and what is missing, and how to get it.
 
     Example: splatbench doctor --json
     """
+    if check:
+        from splatbench.cli.health import broken
+
+        faults = broken()
+        for fault in faults:
+            typer.echo(f"splatbench: {fault}", err=True)
+        if faults:
+            raise typer.Exit(1)
+        typer.echo("the software works: packages, methods and a rendered picture")
+        return
     facts = {
         "software": _software(imports),
         "devices": _devices(),

@@ -117,21 +117,22 @@ def run_in_docker(run: SuiteRun) -> int:
             container = client.containers.create(image.id, **_options(run, str(image.id), client.info()))
         except APIError as error:
             raise refused(error) from error
-        reaper = Reaper(str(container.id), _TEN_YEARS)
+        identity = str(container.id)
+        reaper = Reaper(identity, _TEN_YEARS)
         try:
-            output = client.api.attach(container.id, stdout=True, stderr=True, stream=True, demux=True)
+            output = client.api.attach(identity, stdout=True, stderr=True, stream=True, demux=True)
             try:
                 container.start()
             except APIError as error:
                 raise refused(error) from error
             _pass_on(output)
-            code = int(client.api.wait(container.id, timeout=None)["StatusCode"])
+            code = int(client.api.wait(identity, timeout=None)["StatusCode"])
             container.reload()
             if container.attrs["State"]["OOMKilled"]:
                 raise MemoryError(f"the kernel ended the container of {run.image}: out of memory")
             return code
         finally:
-            reaper.dismiss() if remove_container(str(container.id)) else reaper.release()
+            reaper.dismiss() if remove_container(identity) else reaper.release()
 
 
 def run_in_apptainer(run: SuiteRun) -> NoReturn:
