@@ -99,8 +99,11 @@ def _digest_once(image: Path, size: int, changed_ns: int) -> str:
 
 
 def _command(program: str, image: Path, task: ContainerTask, folder: Path) -> list[str]:
-    """`apptainer run`, so that the image's entry point holds; `folder` becomes its /tmp and its home."""
-    for name in ("home", "tmp", "var_tmp"):
+    """`apptainer run`, so that the image's entry point holds; `folder` becomes its /tmp and its home.
+
+    Also its /dev/shm: files in memory that no process has mapped would be seen by no limit.
+    """
+    for name in ("home", "tmp", "var_tmp", "shm"):
         (folder / name).mkdir()
         (folder / name).chmod(0o1777)
     command = [program, "--silent", "run", "--containall", "--cleanenv", "--no-eval", "--no-privs"]
@@ -132,7 +135,7 @@ def _environment(task: ContainerTask) -> dict[str, str]:
 
 
 def _explain(log: str) -> None:
-    """Raises what apptainer itself died of, if it did.
+    """Raises what apptainer itself stopped at, if it did.
 
     Raises:
         EngineMissing, ImageMissing
@@ -141,6 +144,6 @@ def _explain(log: str) -> None:
     if not last.startswith(_FATAL):
         return
     reason = last.removeprefix(_FATAL).strip()
-    if "executable file not found" in reason or "no such file or directory" in reason:
-        raise ImageMissing(f"the image has no such program: {reason}")
+    if "could not open image" in reason:
+        raise ImageMissing(f"apptainer cannot read the image: {reason}")
     raise EngineMissing(f"apptainer cannot start the container: {reason}")

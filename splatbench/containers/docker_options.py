@@ -46,7 +46,9 @@ def container_options(task: ContainerTask, image: Mapping[str, Any], daemon: Map
         "mounts": _mounts(task, image),
         "tmpfs": {"/tmp": _tmp(task.limits, user)},
         "shm_size": task.limits.memory_mib * MIB // 2,
-    } | _limits(task.limits, threads_of(task))
+        **_limits(task.limits),
+        **_cores(threads_of(task), int(daemon.get("NCPU") or len(cores()))),
+    }
     if "name=userns" in (daemon.get("SecurityOptions") or ()):
         options["userns_mode"] = "host"  # else its files would belong to nobody here
     if task.gpu is not None:
@@ -95,7 +97,13 @@ def _mounts(task: ContainerTask, image: Mapping[str, Any]) -> list[Mount]:
     ]
 
 
-def _limits(limits: Limits, threads: int) -> dict[str, Any]:
+def _cores(threads: int, there: int) -> dict[str, Any]:
+    """So many cores' time on the cores that this process may use, of those that the daemon's machine has."""
+    mine = [core for core in cores() if core < there] or list(range(there))
+    return {"nano_cpus": min(threads, there) * 1_000_000_000, "cpuset_cpus": ",".join(map(str, mine))}
+
+
+def _limits(limits: Limits) -> dict[str, Any]:
     memory = limits.memory_mib * MIB
     # One byte more than all files together may have, so that a file which stops there is seen to be too long.
     longest = limits.output_mib * MIB + 1
@@ -103,8 +111,6 @@ def _limits(limits: Limits, threads: int) -> dict[str, Any]:
         "mem_limit": memory,
         "memswap_limit": memory,
         "pids_limit": limits.pids,
-        "nano_cpus": threads * 1_000_000_000,
-        "cpuset_cpus": ",".join(map(str, cores())),
         "ulimits": [
             Ulimit(name="core", soft=0, hard=0),
             Ulimit(name="nofile", soft=4096, hard=4096),

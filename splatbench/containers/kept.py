@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +16,7 @@ import psutil
 
 from splatbench.containers import keeper
 from splatbench.containers.engines import LOG_BYTES, log_tail
+from splatbench.containers.folders import remove_tree
 from splatbench.containers.task import ContainerTask, Ended, EngineMissing
 from splatbench.containers.watching import MIB, family, follow
 
@@ -35,13 +36,13 @@ def run_kept(task: ContainerTask, command: Callable[[Path], Sequence[str]], envi
     Raises:
         EngineMissing: the processes do not die.
     """
-    with tempfile.TemporaryDirectory(prefix="splatbench-", ignore_cleanup_errors=True) as folder:
-        home = dict.fromkeys(("HOME", "TMPDIR"), folder)
+    with _empty_folder() as folder:
+        home = dict.fromkeys(("HOME", "TMPDIR"), str(folder))
         begun = time.perf_counter()
         # One byte more than all files together may have, so that a file which stops there is seen to be too long.
         longest = task.limits.output_mib * MIB + 1
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", keeper.__file__, str(longest), *command(Path(folder))],
+            [sys.executable, "-I", "-S", keeper.__file__, str(longest), *command(folder)],
             cwd=folder,
             env={**home, **environment},
             stdin=subprocess.PIPE,
@@ -53,11 +54,20 @@ def run_kept(task: ContainerTask, command: Callable[[Path], Sequence[str]], envi
         with _Log(process) as log:
             try:
                 root = psutil.Process(process.pid)
-                ending, peak = follow(task, ended, lambda: family(root), enforce=True, writable=(Path(folder),))
+                ending, peak = follow(task, ended, lambda: family(root), enforce=True, writable=[folder])
             finally:
                 _end(process, ended)
         code = process.returncode if ending == "exited" else None
         return Ended(ending, code, log.tail(), time.perf_counter() - begun, peak)
+
+
+@contextlib.contextmanager
+def _empty_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="splatbench-"))
+    try:
+        yield folder
+    finally:
+        remove_tree(folder)
 
 
 class _End:

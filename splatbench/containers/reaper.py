@@ -25,7 +25,7 @@ class Reaper:
     """
 
     def __init__(self, container: str, seconds: float) -> None:
-        command = [sys.executable, "-m", "splatbench.containers.reaper", container, str(seconds)]
+        command = [sys.executable, "-P", "-m", "splatbench.containers.reaper", container, str(seconds)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )

@@ -43,7 +43,7 @@ class Limits:
     pids: int = 256  # processes and threads
     seconds: float = 3600.0  # wall time from the start of the task
     threads: int = 0  # cores; 0: all that this process may use
-    output_mib: int = 1024  # all files in folders that it can write
+    output_mib: int = 1024  # all files in folders that it can write; and the longest file anywhere
 
 
 @dataclass(frozen=True)

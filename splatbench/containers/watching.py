@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from splatbench.containers.folders import exceeds
 from splatbench.containers.task import ContainerTask, Ending
 
 MIB = 1 << 20
@@ -20,8 +19,6 @@ _USAGE_SECONDS = 0.1
 _OUTPUT_SECONDS = 0.25
 #: Looking takes at most one part in so many of the time.
 _LOOK_SHARE = 20
-#: What a file of no bytes counts: many empty files fill a disk, too.
-_FILE_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -128,33 +125,3 @@ def _broken(task: ContainerTask, used: Usage, processes: Callable[[], list[psuti
 
 def _next(begun: float, ended: float, interval: float) -> float:
     return ended + max(interval, _LOOK_SHARE * (ended - begun))
-
-
-def exceeds(folders: Iterable[Path], limit: int) -> bool:
-    """Whether all files below the folders together are longer than `limit` bytes; stops counting there.
-
-    Links are not followed. A file counts its length or what it takes on disk, whichever is more; what cannot be
-    looked at (a folder without permissions, a path that is too long) breaks any limit.
-    """
-    return _bytes_below(list(folders), limit) > limit
-
-
-def _bytes_below(folders: list[Path], limit: int) -> float:
-    total: float = sum(file.stat().st_size for file in folders if file.is_file())
-    waiting = [str(folder) for folder in folders if not folder.is_file()]
-    while waiting and total <= limit:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    with contextlib.suppress(FileNotFoundError):
-                        stat = entry.stat(follow_symlinks=False)
-                        total += max(stat.st_size, stat.st_blocks * 512, _FILE_BYTES)
-                    if total > limit:
-                        return total
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return math.inf
-    return total
