@@ -12,7 +12,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict
 
 from splatbench.datasets.images import ImageError, load_image, pixel_sha256
-from splatbench.files import sha256_file, write_atomic
+from splatbench.files import sealed, sha256_file, unseal, write_atomic
 
 # A file that was changed this recently could change again within one tick of its time stamps: it is not remembered.
 _SETTLED_NS = 2_000_000_000
@@ -80,7 +80,8 @@ def _memory(path: Path) -> Path:
 
 def _remembered(path: Path, stamp: tuple[int, int, int, int]) -> Facts | None:
     with contextlib.suppress(OSError, ValueError):
-        facts = Facts.model_validate_json(_memory(path).read_bytes())
+        memory = _memory(path)
+        facts = Facts.model_validate(unseal(memory.read_bytes(), memory.name))
         return facts if facts.stamp == stamp else None
     return None
 
@@ -89,5 +90,6 @@ def _remember(path: Path, facts: Facts) -> Facts:
     """Stores the facts unless the file changed meanwhile or just now; a read-only cache only costs time."""
     with contextlib.suppress(OSError):
         if _stamp(path) == facts.stamp and time.time_ns() - max(facts.stamp[1:3]) > _SETTLED_NS:
-            write_atomic(_memory(path), facts.model_dump_json().encode())
+            memory = _memory(path)
+            write_atomic(memory, sealed(facts.model_dump(mode="json"), memory.name))
     return facts
