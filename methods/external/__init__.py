@@ -19,7 +19,7 @@ from splatbench.containers import contract
 from splatbench.containers.answer import Content, array_picture
 from splatbench.exchange import ExchangeError, NamedArrays, parse_arrays, to_gaussians
 from splatbench.gaussians import Gaussians2D
-from splatbench.method import Decoded, Method, MethodError
+from splatbench.method import Decoded, Method, MethodError, Unavailable
 from splatbench.trace import Outside, Trace
 
 from . import container, files, layout
@@ -55,11 +55,13 @@ class External(Method):
 
     @classmethod
     def fingerprint(cls, config: Config) -> str:
-        return files.fingerprint(config.files) if config.files else container.program_hash(config)
+        return container.program_hash(config)
 
     @classmethod
     def outdated(cls, config: Config) -> str | None:
-        """Where the engine is here: whether the image's name stands for another image now."""
+        """Where the engine or the files are here: whether the names stand for another content now."""
+        if config.files and (today := files.digest_of(config.files)) not in ("", config.digest):
+            return f"the files {config.files} hold other results now ({today})"
         if not config.image:
             return None
         today = known_digest(config.engine, config.image)
@@ -72,8 +74,14 @@ class External(Method):
         return ".payload" if self.config.decoder == "container" else ".s2d"
 
     def prepare(self) -> None:
-        """Raises Unavailable where the engine or the image is not here."""
-        if not self.config.files:
+        """Raises Unavailable where the engine, the image or the files are not here, or not those of the digest."""
+        if self.config.files:
+            files.check_digest(self.config.files, self.config.digest)
+        elif self.config.imported:
+            raise Unavailable(
+                f"{self.config.imported}: such rows are made by `splatbench import` alone (docs/import.md)"
+            )
+        else:
             self._container.program()
 
     def encode(self, image: np.ndarray, budget: Budget, trace: Trace, seed: int = 1) -> Encoding:
@@ -137,17 +145,24 @@ class External(Method):
         with clock.paused():
             made = self._container.decode(data)
         clock.count(made.seconds)
-        name = made.content.name
-        if name == "picture.npy":
-            return array_picture(made.content.data)
-        if name == "picture.png":
-            return decode_picture(made.content.data, "PNG")
-        named = _named(made.content)
-        return _gaussians(name, named, named.facts.size)
+        try:
+            return _picture(made.content)
+        except ValueError as error:
+            raise MethodError(f"the decoder: {error}") from None
 
     def nominal_bits(self, encoding: Encoding) -> int | None:
         """As the program told them."""
         return encoding.nominal_bits
+
+
+def _picture(content: Content) -> Decoded:
+    """What a decoder answered with; ValueError for anything but a picture or Gaussians."""
+    if content.name == "picture.npy":
+        return array_picture(content.data)
+    if content.name == "picture.png":
+        return decode_picture(content.data, "PNG")
+    named = _named(content)
+    return _gaussians(content.name, named, named.facts.size)
 
 
 def _named(content: Content) -> NamedArrays:

@@ -15,7 +15,7 @@ from splatbench.containers.engines import get_engine
 from splatbench.containers.task import EngineMissing, EngineName, ImageMissing, Limits
 from splatbench.method import build_dataclass
 
-from .files import check_pattern
+from .files import check_pattern, digest_of
 
 #: Characters of `settings` as JSON.
 MAX_SETTINGS = 1 << 16
@@ -23,19 +23,21 @@ MAX_SETTINGS = 1 << 16
 
 @dataclass(frozen=True)
 class Config:
-    """Exactly one of `image`, `command` alone (engine process) and `files` says where results come from.
+    """Exactly one of `image`, `command` alone (engine process), `files` and `imported` says where results come from.
 
     Attributes:
         image: reference of a container image, e.g. "team/method:1.0" or "team/method@sha256:...".
         command: replaces the image's command; with engine process the program itself, a list or one shell-like line.
-        files: pattern of files that hold finished results, with {image} for the picture's name.
+        files: pattern of files that hold finished results, with {image} for the picture's name and perhaps {seed}.
+        imported: what made results that `splatbench import` took one by one, in words; an experiment cannot make these.
         engine: what runs the image; "process" is a child process without any isolation.
         decoder: "gaussians": the program's answer is Gaussians or a .s2d file; "container": it is a payload that the
             same program decodes.
         clock: "marks": the time between the program's marks is the encode time; "container": its whole life is.
         settings: plain values that the program is given as they are.
         limits: what a run may use.
-        digest: of the image. Filled in where the engine knows the image; a given one must be that of the image.
+        digest: of the image, or of all files of the pattern. Filled in where the engine knows the image, or where there
+            are files; a given one must be that of the image or the files.
 
     Raises:
         ValueError: fields that do not go together or are out of range.
@@ -44,6 +46,7 @@ class Config:
     image: str = ""
     command: tuple[str, ...] = ()
     files: str = ""
+    imported: str = ""
     engine: EngineName = "docker"
     decoder: Decoder = "gaussians"
     clock: Literal["marks", "container"] = "marks"
@@ -59,11 +62,11 @@ class Config:
         if self.engine == "process" and self.image:
             raise ValueError("engine process runs no image: leave `image` out, or choose docker or apptainer")
         program = bool(self.command) if self.engine == "process" else bool(self.image)
-        if program == bool(self.files):
+        if program + bool(self.files) + bool(self.imported) != 1:
             needs = "`command: [program, ...]`" if self.engine == "process" else "`image: NAME`"
             raise ValueError(f"give {needs} (engine {self.engine}), or `files: PATTERN` for finished results")
-        if self.digest and not (self.image and re.fullmatch("sha256:[0-9a-f]{64}", self.digest)):
-            raise ValueError(f"digest: expected sha256: and 64 hex digits, of an image; got {self.digest!r}")
+        if self.digest and not ((self.image or self.files) and re.fullmatch("sha256:[0-9a-f]{64}", self.digest)):
+            raise ValueError(f"digest: expected sha256: and 64 hex digits, of an image or files; got {self.digest!r}")
         for item in fields(self.limits):
             value, least = getattr(self.limits, item.name), 0 if item.name == "threads" else 1
             if not least <= value <= 1 << 40:
@@ -82,7 +85,7 @@ class Config:
 
 
 def make_config(settings: Mapping[str, Any], where: str) -> Config:
-    """As `Method.make_config`; asks the engine for the digest of an image that is given without.
+    """As `Method.make_config`; asks the engine for the digest of an image that is given without, reads the files.
 
     Raises:
         MethodError: unknown or unfit settings.
@@ -95,6 +98,8 @@ def make_config(settings: Mapping[str, Any], where: str) -> Config:
     config: Config = build_dataclass(Config, values, where)
     if config.image and not config.digest:
         return replace(config, digest=known_digest(config.engine, config.image))
+    if config.files and not config.digest:
+        return replace(config, digest=digest_of(config.files))
     return config
 
 

@@ -66,20 +66,33 @@ def encode(pattern: str, image: np.ndarray, trace: Trace, seed: int) -> Found:
     return Found(layout.to_bytes(gaussians), named.facts.nominal_bits)
 
 
-def fingerprint(pattern: str) -> str:
-    """SHA-256 of the content of all files of a pattern, with their names: results made again are other results.
+def digest_of(pattern: str) -> str:
+    """ "sha256:..." of the content of all files of a pattern, with their names; empty where there is none. Results that
+    are made again are other results.
 
     Raises:
         MethodError: not such a pattern.
     """
     check_pattern(pattern)
-    # One field after the other: what they stand for may hold characters that glob would take for its own.
+    # One part after the other: the text between the fields may hold characters that mean something to glob.
     parts = [glob.escape(text) + ("*" if name else "") for text, name, _, _ in string.Formatter().parse(pattern)]
-    digest = hashlib.sha256()
     found = glob.glob("".join(parts))  # noqa: PTH207  (a pattern may be absolute)
-    for path in sorted(path for path in found if Path(path).is_file()):
+    digest = hashlib.sha256()
+    paths = sorted(path for path in found if Path(path).is_file())
+    for path in paths:
         digest.update(f"{Path(path).name}\0{sha256_file(path)}\n".encode())
-    return digest.hexdigest()
+    return f"sha256:{digest.hexdigest()}" if paths else ""
+
+
+def check_digest(pattern: str, digest: str) -> None:
+    """Raises Unavailable unless the files of a pattern are here, and are those of the digest."""
+    if not (found := digest_of(pattern)):
+        raise Unavailable(f"no file is at {pattern}; put results there, in a form of docs/import.md")
+    if found != digest:
+        raise Unavailable(
+            f"the files {pattern} are {found}, the configuration says {digest or 'nothing, since there were none'}: get "
+            "those files, or leave `digest` out and run this again"
+        )
 
 
 def check_pattern(pattern: str) -> None:

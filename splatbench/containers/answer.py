@@ -179,15 +179,17 @@ def read_regular(folder: Path, name: str, limit: int) -> bytes | None:
     except OSError as error:
         kind = "a link" if (folder / name).is_symlink() else f"not readable ({error.strerror})"
         raise NoAnswer("failed", f"{name} is {kind}; a plain file is expected") from None
-    with os.fdopen(handle, "rb") as file:
+    try:
         state = os.fstat(handle)
         if not stat.S_ISREG(state.st_mode):
-            raise NoAnswer(
-                "failed", f"{name} is {_KINDS.get(stat.S_IFMT(state.st_mode), 'no file')}; a plain file is expected"
-            )
+            kind = _KINDS.get(stat.S_IFMT(state.st_mode), "not a file")
+            raise NoAnswer("failed", f"{name} is {kind}; a plain file is expected")
         if state.st_size > limit:
             raise NoAnswer("failed", f"{name} has {state.st_size} bytes, {limit} are allowed")
-        return file.read(limit)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(handle)
 
 
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device"}
@@ -197,22 +199,17 @@ def array_picture(data: bytes) -> np.ndarray:
     """uint8 [H, W, 3] of a .npy file; nothing is allocated that the file does not hold.
 
     Raises:
-        NoAnswer: any other array, or not such a file.
+        ValueError: any other array, or not such a file.
     """
     file = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(file)
-        if version != (1, 0):
-            raise ValueError(f"format version {version[0]}.{version[1]}; 1.0 is expected")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    except ValueError as error:
-        raise NoAnswer("failed", f"picture.npy is not such a file: {clean(str(error))}") from None
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"picture.npy is of format version {version[0]}.{version[1]}, 1.0 is expected")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or fortran:
-        order = " in Fortran order" if fortran else ""
-        raise NoAnswer(
-            "failed", f"picture.npy holds {clean(f'{dtype} {list(shape)}')}{order}; uint8 [H, W, 3] is expected"
-        )
+        found = clean(f"{dtype} {list(shape)}") + (" in Fortran order" if fortran else "")
+        raise ValueError(f"picture.npy holds {found}; uint8 [H, W, 3] is expected")
     pixels = np.frombuffer(data, np.uint8, offset=file.tell())
     if min(shape) < 1 or pixels.size != shape[0] * shape[1] * shape[2]:
-        raise NoAnswer("failed", f"picture.npy has {pixels.size} bytes of pixels, {list(shape)} needs another number")
+        raise ValueError(f"picture.npy has {pixels.size} bytes of pixels, {list(shape)} needs another number")
     return pixels.reshape(shape).copy()
