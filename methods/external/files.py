@@ -90,7 +90,7 @@ def check_digest(pattern: str, digest: str) -> None:
         raise Unavailable(f"no file is at {pattern}; put results there, in a form of docs/import.md")
     if found != digest:
         raise Unavailable(
-            f"the files {pattern} are {found}, the configuration says {digest or 'nothing, since there were none'}: get "
+            f"the files {pattern} are {found}, the configuration says {digest or 'none were there'}: get "
             "those files, or leave `digest` out and run this again"
         )
 

@@ -185,7 +185,10 @@ class _Encoder:
             if result.status == "failed" and not isinstance(error, ImageError):
                 self.reporter.failure(task.label, "failed, the traceback is in the log", error)
             return result, {}
-        return _fill(result, encoded, safe_name(task.image), method.suffix)
+        made, files = _fill(result, encoded, safe_name(task.image), method.suffix)
+        if not made.timed:
+            made.provenance.device = "elsewhere"  # than this machine, which has read a file
+        return made, files
 
     def _load(self, task: Task) -> Loaded:
         key = (task.run.dataset, task.image)
