@@ -1,0 +1,87 @@
+"""Folders that a hostile program filled."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from splatbench.containers.folders import exceeds, remove_tree
+
+
+def test_lengths_are_summed(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(6000))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "c").write_bytes(bytes(6000))
+    assert exceeds([tmp_path], 12_000)
+    assert not exceeds([tmp_path], 40_000)
+    assert exceeds([tmp_path, tmp_path], 40_000)
+
+
+def test_a_file_as_a_mount(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(6000))
+    assert exceeds([tmp_path / "a"], 5999) and not exceeds([tmp_path / "a"], 6000)
+
+
+def test_a_sparse_file_counts_its_length(tmp_path):
+    with open(tmp_path / "sparse", "wb") as file:
+        file.truncate(10 << 30)
+    assert exceeds([tmp_path], 1 << 30)
+
+
+def test_empty_files_count(tmp_path):
+    for i in range(300):
+        (tmp_path / str(i)).touch()
+    assert exceeds([tmp_path], 1 << 20)
+
+
+def test_links_are_not_followed(tmp_path):
+    (tmp_path / "root").symlink_to("/")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "dangling").symlink_to("/nowhere")
+    assert not exceeds([tmp_path], 1 << 20)
+
+
+def test_a_missing_folder_is_empty(tmp_path):
+    assert not exceeds([tmp_path / "never"], 0)
+
+
+def deep(folder: Path, depth: int) -> None:
+    """Deeper than any path may be long."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        for _ in range(depth):
+            os.mkdir("d" * 100)  # noqa: PTH102 - a Path would be too long
+            os.chdir("d" * 100)
+    finally:
+        os.chdir(before)
+
+
+def test_too_deep_to_look_at_is_too_much_and_goes_away(tmp_path):
+    (tmp_path / "out").mkdir()
+    deep(tmp_path / "out", 1500)
+    assert exceeds([tmp_path / "out"], 1 << 30)
+    remove_tree(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may look into every folder")
+def test_a_closed_folder_is_too_much_and_goes_away(tmp_path):
+    (tmp_path / "out" / "closed").mkdir(parents=True)
+    (tmp_path / "out" / "closed" / "x").touch()
+    (tmp_path / "out" / "closed").chmod(0)
+    assert exceeds([tmp_path / "out"], 1 << 30)
+    remove_tree(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_removal_does_not_follow_links(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "x").touch()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "link").symlink_to(tmp_path / "kept")
+    deep(tmp_path / "out", 1100)
+    remove_tree(tmp_path / "out")
+    assert (tmp_path / "kept" / "x").is_file()
