@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from splatbench.budget import Budget
+from splatbench.plain_yaml import repeated
 from splatbench.record import Column, Implementation
-from splatbench.schema import Strict, explain, read_mapping, repeated
+from splatbench.schema import Strict, explain, read_mapping
 
 #: Names that become parts of paths: no separators, no leading dot, no "@" (it marks snapshots).
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=80)]
@@ -159,7 +160,7 @@ class Experiment(Strict):
     @field_validator("seeds")
     @classmethod
     def _distinct_seeds(cls, seeds: list[int]) -> list[int]:
-        if twice := repeated(seeds):
+        if (twice := repeated(seeds)) is not None:
             raise ValueError(f"seed {twice} is listed twice")
         return seeds
 

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from splatbench import plain_yaml
 from splatbench.method import nearest
 
 
@@ -16,21 +17,6 @@ class Strict(BaseModel):
     """A part of such a file: unknown keys are errors, and it does not change once it is read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice: plain YAML keeps the last one silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := repeated(keys):
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def repeated(values: list[Any]) -> Any | None:
-    """The first value that was there before, or None."""
-    return next((value for i, value in enumerate(values) if value in values[:i]), None)
 
 
 def read_mapping(path: Path | str, kind: str, holds: str) -> dict[str, Any]:
@@ -44,7 +30,7 @@ def read_mapping(path: Path | str, kind: str, holds: str) -> dict[str, Any]:
         ValueError: not readable, not YAML, or not a mapping.
     """
     try:
-        content = _Loader(Path(path).read_text(encoding="utf-8")).get_single_data()
+        content = plain_yaml.read(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read the {kind} {path}: {error}") from None
     except yaml.YAMLError as error:

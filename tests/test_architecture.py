@@ -15,7 +15,7 @@ LIBRARY = ROOT / "splatbench"
 
 #: A part may import parts of a lower level, and itself. Parts of one level do not know each other.
 LEVELS = [
-    {"files", "layers"},
+    {"files", "layers", "plain_yaml"},
     {"gaussians", "budget", "trace", "record"},
     {"render", "losses", "optim", "optim_gpu"},
     {"graph"},

@@ -45,13 +45,15 @@ def parse_settings(settings: list[str] | None) -> dict[str, Any]:
     """
     import yaml
 
+    from splatbench import plain_yaml
+
     values = {}
     for setting in settings or []:
         key, separator, text = setting.partition("=")
         if not separator:
             raise typer.BadParameter(f"--set {setting}: expected KEY=VALUE")
         try:
-            values[key] = yaml.safe_load(text)
+            values[key] = plain_yaml.parse(text)
         except yaml.YAMLError as error:
             raise typer.BadParameter(f"--set {key}: the value is not YAML: {error}") from None
     return values

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from splatbench import plain_yaml
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 # A plain file name: no folder, no leading dot or dash, nothing that a shell or a file system could read otherwise.
@@ -191,7 +193,7 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 @functools.lru_cache(maxsize=256)
 def _content(path: Path, _mtime_ns: int) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = plain_yaml.read(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DatasetError(f"cannot read the manifest {path}: {error}") from error
     if not isinstance(content, dict):

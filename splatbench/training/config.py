@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from splatbench import plain_yaml
 from splatbench.schema import Strict, explain, read_mapping
 from splatbench.training.errors import TrainingError
 from splatbench.training.picture_rules import AIR_AUGMENT, Augment, Crop, Data, Size, Whole
@@ -135,7 +136,7 @@ def _apply(content: dict[str, Any], change: str) -> None:
     if not equals or not key:
         raise TrainingError(f"--set takes KEY=VALUE, got {change!r}")
     try:
-        value = yaml.safe_load(text)
+        value = plain_yaml.parse(text)
     except yaml.YAMLError as error:
         raise TrainingError(f"--set {key}: the value is not YAML: {error}") from None
     *sections, last = key.split(".")
