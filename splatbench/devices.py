@@ -6,9 +6,11 @@ counts jobs but names no device; the lease names one and holds for runs that kno
 
 from __future__ import annotations
 
+import getpass
 import os
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,12 +27,17 @@ class DeviceMissing(RuntimeError):
 
 
 def gpu_slots() -> list[str]:
-    """GPUs that may be used, as CUDA_VISIBLE_DEVICES names them: those inherited, else those that nvidia-smi lists."""
+    """GPUs that may be used, as CUDA_VISIBLE_DEVICES names them: those inherited, else those that nvidia-smi lists.
+
+    A job of Slurm has those that Slurm gave it, by that variable, and no others.
+    """
     inherited = os.environ.get("CUDA_VISIBLE_DEVICES")
     if inherited is not None:
         names = [name.strip() for name in inherited.split(",") if name.strip()]
         # CUDA itself stops at the first invalid entry; -1 is the customary way to say "none".
         return names[: names.index("-1")] if "-1" in names else names
+    if "SLURM_JOB_ID" in os.environ:
+        return []
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError):
@@ -61,9 +68,14 @@ def choose_device(wanted: Choice, supported: Collection[str], slots: Sequence[st
 
 
 def lock_folder() -> Path:
-    """Where the leases of this machine's GPUs lie: in SPLATBENCH_CACHE or the user's cache folder."""
+    """Where the leases of this machine's GPUs lie: in SPLATBENCH_CACHE or the user's cache folder.
+
+    In a job of Slurm they hold among its own processes: Slurm keeps jobs apart, and may call each one's GPU "0".
+    """
     import platformdirs
 
+    if job := os.environ.get("SLURM_JOB_ID"):
+        return Path(tempfile.gettempdir(), f"splatbench-gpu-leases-{getpass.getuser()}", job)
     root = os.environ.get("SPLATBENCH_CACHE") or platformdirs.user_cache_dir("splatbench")
     return Path(root).expanduser() / "gpu-leases" / socket.gethostname()
 
