@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -92,8 +92,9 @@ class External(Method):
         """
         self.check_image(image)
         if self.config.files:
-            found = files.encode(self.config.files, image, trace, seed)
-            return Encoding(data=found.data, nominal_bits=found.nominal_bits)
+            return self._read(files.path_of(self.config.files, trace.subject, seed), image, trace)
+        if self.config.imported:  # the subject is the file itself
+            return self._read(Path(trace.subject), image, trace)
         with trace.paused():
             made = self._container.encode(image, budget, seed)
             encoding = self._encoding(made.content, made.report.nominal_bits, image.shape[:2], budget)
@@ -105,6 +106,11 @@ class External(Method):
             trace.note(f"it took {made.seconds:.2f} s, the budget allows {budget.seconds:g} s")
         trace.outside = Outside(container=self._container.identity, peak_memory_mib=made.peak_memory_mib)
         return encoding
+
+    @staticmethod
+    def _read(path: Path, image: np.ndarray, trace: Trace) -> Encoding:
+        found = files.read(path, image, trace)
+        return Encoding(data=found.data, nominal_bits=found.nominal_bits)
 
     def _encoding(self, content: Content, bits: int | None, size: tuple[int, ...], budget: Budget) -> Encoding:
         """Raises MethodError for an answer that does not fit the picture or its budget."""

@@ -29,7 +29,7 @@ class Config:
         image: reference of a container image, e.g. "team/method:1.0" or "team/method@sha256:...".
         command: replaces the image's command; with engine process the program itself, a list or one shell-like line.
         files: pattern of files that hold finished results, with {image} for the picture's name and perhaps {seed}.
-        imported: what made results that `splatbench import` took one by one, in words; an experiment cannot make these.
+        imported: what made results that `splatbench import` takes one by one, in words; no experiment makes these.
         engine: what runs the image; "process" is a child process without any isolation.
         decoder: "gaussians": the program's answer is Gaussians or a .s2d file; "container": it is a payload that the
             same program decodes.

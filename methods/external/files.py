@@ -30,21 +30,22 @@ class Found:
     nominal_bits: int | None = None
 
 
-def encode(pattern: str, image: np.ndarray, trace: Trace, seed: int) -> Found:
-    """The result of the picture `trace.subject`. A .s2d file of any method is taken as it is, named arrays are
-    converted.
+def path_of(pattern: str, image: str, seed: int) -> Path:
+    """The file of a picture, by its name, and a seed; `check_pattern` has passed."""
+    return Path(pattern.format(image=image, seed=seed))
+
+
+def read(path: Path, image: np.ndarray, trace: Trace) -> Found:
+    """The result in a file. A .s2d file of any method is taken as it is, named arrays are converted.
 
     Args:
-        pattern: path with {image} for the picture's name and perhaps {seed}; relative to the working folder.
-        image: uint8 [H, W, C].
+        image: uint8 [H, W, C], the picture that it is of.
         trace: learns that nobody here saw the work, and what the file tells about it.
 
     Raises:
         Unavailable: there is no such file.
         MethodError: it cannot be read, or is not of this picture.
     """
-    check_pattern(pattern)
-    path = Path(pattern.format(image=trace.subject, seed=seed))
     trace.outside = Outside(elsewhere=True)
     if not path.exists():
         raise Unavailable(f"{path} is not there; put the result of this picture there, in a form of docs/import.md")

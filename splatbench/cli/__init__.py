@@ -18,6 +18,7 @@ from splatbench.cli import (
     decode,
     doctor,
     fit,
+    importing,
     labels,
     leaderboard,
     methods,
@@ -52,6 +53,8 @@ app.command("decode", rich_help_panel="One image")(decode.decode)
 app.command("view", rich_help_panel="One image")(view.view)
 app.command("evaluate", rich_help_panel="One image")(fit.evaluate)
 app.command("run", rich_help_panel="One image")(run.run)
+app.command("import", rich_help_panel="One image")(importing.import_result)
+app.command("export", rich_help_panel="One image")(importing.export_result)
 app.command("fetch-dataset", rich_help_panel="Stages of an experiment (Snakemake calls these)")(stages.fetch_dataset)
 app.command("encode-shard", rich_help_panel="Stages of an experiment (Snakemake calls these)")(stages.encode_shard)
 app.command("evaluate-shard", rich_help_panel="Stages of an experiment (Snakemake calls these)")(stages.evaluate_shard)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -129,8 +131,26 @@ def evaluate(
         print_evaluation(facts)
 
 
+def evaluate_elsewhere(file: Path, image: Path, metrics: str, decoder: Sequence[str] = ()) -> dict[str, Any]:
+    """What `evaluate` measures, in another process: it has the file and the picture, and nothing of what made them.
+
+    Args:
+        decoder: more words of its command line.
+
+    Raises:
+        typer.Exit: it failed, and has said why.
+    """
+    command = [sys.executable, "-m", "splatbench", "evaluate", str(file), str(image), "--metrics", metrics, *decoder]
+    done = subprocess.run([*command, "--json"], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise typer.Exit(done.returncode)
+    facts: dict[str, Any] = json.loads(done.stdout)
+    return facts
+
+
 def print_evaluation(facts: dict[str, Any]) -> None:
-    """A table on the terminal of what `evaluate` measured; `encode_seconds` is shown where it is known."""
+    """A table on the terminal of what `evaluate` measured; also `implementation`, `nominal_bpp` and `encode_seconds`
+    where they are there."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -138,10 +158,14 @@ def print_evaluation(facts: dict[str, Any]) -> None:
     from splatbench.metrics import RATES, get_metric
 
     table = Table(box=None, show_header=False)
+    if "implementation" in facts:
+        table.add_row("Implementation", facts["implementation"])
     if facts["gaussians"] is not None:
         table.add_row("Gaussians", str(facts["gaussians"]))
     table.add_row("File", f"{facts['bytes']} bytes")
     table.add_row(escape(RATES["bpp"].heading), f"{facts['bpp']:.4f}")
+    if facts.get("nominal_bpp") is not None:
+        table.add_row(escape(RATES["nominal_bpp"].heading), f"{facts['nominal_bpp']:.4f}")
     for name, value in facts["metrics"].items():
         shown = "not run" if value is None else f"{value:.4f}"
         table.add_row(escape(get_metric(name).heading), shown)

@@ -70,7 +70,7 @@ def run(
         raise typer.BadParameter("give --method NAME (see `splatbench methods`)")
     if threads:
         os.environ.update(dict.fromkeys(("SPLATBENCH_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"), str(threads)))
-    from splatbench.cli.fit import fit_image, print_evaluation, write_encoding
+    from splatbench.cli.fit import evaluate_elsewhere, fit_image, print_evaluation, write_encoding
 
     budget = make_budget(gaussians, compression_ratio, bpp, quality, target_psnr, native, iterations, seconds)
     encoded, suffix = fit_image(image, method, budget, settings or [], seed, device, live=sys.stderr.isatty())
@@ -79,25 +79,8 @@ def run(
         if path.resolve() == image.resolve():
             raise ValueError(f"{path} is the picture itself; name another file with --output")
         write_encoding(path, encoded)
-        # Another process, which has the file alone.
-        command = [
-            sys.executable,
-            "-m",
-            "splatbench",
-            "evaluate",
-            str(path),
-            str(image),
-            "--metrics",
-            metrics,
-            "--method",
-            method,
-            *(word for setting in settings or [] for word in ("--set", setting)),
-            "--json",
-        ]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise typer.Exit(done.returncode)
-    facts = json.loads(done.stdout)
+        decoder = ["--method", method, *(word for setting in settings or [] for word in ("--set", setting))]
+        facts = evaluate_elsewhere(path, image, metrics, decoder)
     facts["file"] = str(output) if output else None
     facts |= {
         "encode_seconds": encoded.files[-1].seconds,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-
 import numpy as np
 
 from splatbench.codec.dispatch import MAX_MAGNITUDE
+from splatbench.exchange.covariance import READERS, Arrays, refuse
 from splatbench.exchange.errors import ExchangeError
 from splatbench.exchange.facts import VERSION, Facts, TopkFacts, choices
 from splatbench.exchange.reading import NamedArrays
@@ -20,8 +18,6 @@ _COLUMNS = {"means": 2, "scales": 2, "angles": 1, "cholesky": 3, "covariance": 3
 
 #: Flags of `splatbench.gaussians.COMPAT_FLAGS` that a blend can be drawn with.
 _COMPAT = {"sum": COMPAT_FLAGS, "topk": ("tiles_3sigma",), "alpha": ()}
-
-Arrays = Mapping[str, np.ndarray]
 
 
 def to_gaussians(named: NamedArrays, size: tuple[int, int]) -> Gaussians2D:
@@ -54,7 +50,7 @@ def to_gaussians(named: NamedArrays, size: tuple[int, int]) -> Gaussians2D:
         fields = {"means": _means(arrays["means"], facts), "colors": _colors(arrays["colors"], facts)}
         if "opacities" in arrays:
             fields["opacities"] = _opacities(arrays["opacities"][:, 0], facts)
-        fields |= _READERS[form[0]](arrays, facts)
+        fields |= READERS[form[0]](arrays, facts)
         rounded = {name: values.astype(np.float32) for name, values in fields.items()}
     _check_values(rounded, form[0])
     tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in rounded.items()}
@@ -143,9 +139,8 @@ def _check_facts(facts: Facts, arrays: Arrays) -> None:
     if "opacities" in arrays and facts.blend != "alpha":
         raise ExchangeError(f"blend {facts.blend!r} takes no opacities: multiply them into the colours")
     if odd := sorted(set(facts.compat) - set(_COMPAT[facts.blend])):
-        raise ExchangeError(
-            f"blend {facts.blend!r} knows no compat flag {odd[0]!r}; it knows {', '.join(_COMPAT[facts.blend]) or 'none'}"
-        )
+        known = ", ".join(_COMPAT[facts.blend]) or "none"
+        raise ExchangeError(f"blend {facts.blend!r} knows no compat flag {odd[0]!r} (known: {known})")
 
 
 def _shaped(arrays: Arrays) -> dict[str, np.ndarray]:
@@ -187,85 +182,6 @@ def _opacities(opacities: np.ndarray, facts: Facts) -> np.ndarray:
         return 1 / (1 + np.exp(-opacities))
     refuse("opacities", (opacities < 0) | (opacities > 1), "outside [0, 1]")
     return opacities
-
-
-def _stretch(facts: Facts) -> np.ndarray:
-    """[2]: pixels per unit of length along x and y."""
-    if facts.lengths != "coordinates":
-        return np.ones(2)
-    return np.array(facts.size[::-1], np.float64) / (2 if facts.coordinates == "ndc" else 1)
-
-
-def _from_scales(arrays: Arrays, facts: Facts) -> dict[str, np.ndarray]:
-    scales, angles = arrays["scales"], arrays["angles"][:, 0]
-    if facts.scales == "log":
-        scales = np.exp(scales)
-    else:
-        refuse("scales", scales <= 0, "zero or negative")
-        if facts.scales == "variance":
-            scales = np.sqrt(scales)
-        elif facts.scales == "inverse":
-            scales = 1 / scales
-    if facts.angle_unit == "degrees":
-        angles = np.deg2rad(angles)
-    if facts.angle_direction == "y_to_x":
-        angles = -angles
-    stretch = _stretch(facts)
-    if stretch[0] == stretch[1]:
-        return {"scales": scales * stretch, "angles": angles}
-    cos, sin = np.cos(angles), np.sin(angles)
-    root = np.stack([np.stack([cos, -sin], 1), np.stack([sin, cos], 1)], 1) * scales[:, None, :]
-    return {"cholesky": _factor(root * stretch[:, None])}
-
-
-def _from_cholesky(arrays: Arrays, facts: Facts) -> dict[str, np.ndarray]:
-    l11, l21, l22 = arrays["cholesky"].T
-    refuse("cholesky", (l11 == 0) | (l22 == 0), "zero on the diagonal")
-    x, y = _stretch(facts)
-    if facts.axes == "xy":
-        return {"cholesky": np.stack([l11 * x, l21 * y, l22 * y], 1)}
-    root = np.stack([np.stack([l21, l22], 1) * x, np.stack([l11, np.zeros_like(l11)], 1) * y], 1)
-    return {"cholesky": _factor(root)}
-
-
-def _from_covariance(arrays: Arrays, facts: Facts, name: str = "covariance") -> dict[str, np.ndarray]:
-    xx, xy, yy = arrays[name].T if facts.axes == "xy" else arrays[name].T[::-1]
-    determinant = xx * yy - xy * xy
-    refuse(name, (xx <= 0) | ~(determinant > 0), "not positive definite")
-    if name == "conic":
-        xx, xy, yy = yy / determinant, -xy / determinant, xx / determinant
-        determinant = 1 / determinant
-    x, y = _stretch(facts)
-    l11 = np.sqrt(xx)
-    return {"cholesky": np.stack([l11 * x, xy / l11 * y, np.sqrt(determinant) / l11 * y], 1)}
-
-
-def _from_conic(arrays: Arrays, facts: Facts) -> dict[str, np.ndarray]:
-    return _from_covariance(arrays, facts, "conic")
-
-
-_READERS: dict[str, Callable[[Arrays, Facts], dict[str, np.ndarray]]] = {
-    "scales": _from_scales,
-    "cholesky": _from_cholesky,
-    "covariance": _from_covariance,
-    "conic": _from_conic,
-}
-
-
-def _factor(root: np.ndarray) -> np.ndarray:
-    """[N, 3] (l11, l21, l22) of root root^T, root [N, 2, 2]. From the root itself: thin Gaussians keep their width."""
-    (a, b), (c, d) = root[:, 0].T, root[:, 1].T
-    l11 = np.hypot(a, b)
-    return np.stack([l11, (a * c + b * d) / l11, np.abs(a * d - b * c) / l11], 1)
-
-
-# -- values ------------------------------------------------------------------------------------------------------------
-def refuse(name: str, bad: np.ndarray, why: str) -> None:
-    """Raises ExchangeError naming the array and the first Gaussians with bad values, bool [N] or [N, columns]."""
-    rows = np.flatnonzero(bad.reshape(len(bad), math.prod(bad.shape[1:])).any(1))
-    if len(rows):
-        first = ", ".join(map(str, rows[:3])) + (" ..." if len(rows) > 3 else "")
-        raise ExchangeError(f"the array {name!r}: values of {len(rows)} Gaussians are {why} (counted from 0: {first})")
 
 
 def _check_values(fields: Arrays, form: str) -> None:
