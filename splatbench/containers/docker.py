@@ -63,7 +63,7 @@ class DockerEngine:
 
 
 class daemon:
-    """A connection, in which the daemon's silence becomes EngineMissing.
+    """A connection, in which the daemon's silence and its refusals become EngineMissing.
 
     Args:
         seconds: that the daemon has for one answer.
@@ -87,6 +87,10 @@ class daemon:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._client.close()
+        if isinstance(error, NotFound):
+            raise EngineMissing(f"somebody else removed the container while it ran ({_said(error)})") from error
+        if isinstance(error, APIError):
+            raise EngineMissing(f"the docker daemon refuses: {_said(error)}") from error
         if isinstance(error, requests.RequestException):
             raise EngineMissing(f"the docker daemon stopped answering: {error}") from error
 

@@ -43,8 +43,8 @@ def container_options(task: ContainerTask, image: Mapping[str, Any], daemon: Map
         "security_opt": ["no-new-privileges"],
         "ipc_mode": "private",
         "log_config": LogConfig(type="json-file", config={"max-size": "1m", "max-file": "2"}),
-        "mounts": _mounts(task, image),
-        "tmpfs": {"/tmp": _tmp(task.limits, user)},
+        "mounts": _mounts(task),
+        "tmpfs": _folders_in_memory(task, image, user),
         "shm_size": task.limits.memory_mib * MIB // 2,
         **_limits(task.limits),
         **_cores(threads_of(task), int(daemon.get("NCPU") or len(cores()))),
@@ -56,9 +56,13 @@ def container_options(task: ContainerTask, image: Mapping[str, Any], daemon: Map
     return options
 
 
-def _tmp(limits: Limits, user: tuple[int, int]) -> str:
-    # Programs are compiled into it (exec). It is the user's own, since an image's /tmp may have a mode that would stay.
-    return f"rw,exec,nosuid,nodev,mode=1777,uid={user[0]},gid={user[1]},size={limits.memory_mib}m"
+def _folders_in_memory(task: ContainerTask, image: Mapping[str, Any], user: tuple[int, int]) -> dict[str, str]:
+    """/tmp, and what the image declares as volumes, which would be writable disk without a limit."""
+    declared = (image.get("Config") or {}).get("Volumes") or {}
+    folders = {"/tmp", *(path.rstrip("/") for path in declared)} - {each.target.rstrip("/") for each in task.mounts}
+    # Programs are compiled into it (exec). They are the user's own, since an image's folder keeps its mode.
+    options = f"rw,exec,nosuid,nodev,mode=1777,uid={user[0]},gid={user[1]},size={task.limits.memory_mib}m"
+    return dict.fromkeys(sorted(folders), options)
 
 
 def _must_keep_limits(daemon: Mapping[str, Any]) -> None:
@@ -85,15 +89,9 @@ def _environment(task: ContainerTask) -> dict[str, str]:
     return given | {"CUDA_VISIBLE_DEVICES": "0"}  # the only one inside
 
 
-def _mounts(task: ContainerTask, image: Mapping[str, Any]) -> list[Mount]:
-    mounts = [
+def _mounts(task: ContainerTask) -> list[Mount]:
+    return [
         Mount(each.target, str(each.source.resolve()), type="bind", read_only=each.read_only) for each in task.mounts
-    ]
-    taken = {each.target.rstrip("/") for each in task.mounts} | {"/tmp"}
-    # A volume that the image declares would be writable disk without a limit.
-    declared = (image.get("Config") or {}).get("Volumes") or {}
-    return mounts + [
-        Mount(path, None, type="volume", read_only=True) for path in declared if path.rstrip("/") not in taken
     ]
 
 
