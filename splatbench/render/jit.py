@@ -20,6 +20,8 @@ from typing import Any
 import numba
 import platformdirs
 
+from .jit_cache import check_cache
+
 _config: Any = numba.config  # its settings are made at run time
 _PACKAGE = Path(__file__).resolve().parent
 #: "contract" lets a multiplication and an addition become one instruction; sums are never reordered.
@@ -66,9 +68,11 @@ def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     before = _config.CACHE_DIR
     _config.CACHE_DIR = str(folder)  # read once, while the dispatcher is made
     try:
-        return numba.njit(**(_OPTIONS | {"cache": True} | options))(function)
+        made = numba.njit(**(_OPTIONS | {"cache": True} | options))(function)
     finally:
         _config.CACHE_DIR = before
+    check_cache(made)
+    return made
 
 
 def part(function: Callable[..., Any] | None = None, **options: Any) -> Any:
