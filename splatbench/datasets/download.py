@@ -84,7 +84,8 @@ def fetch_file(
     processes that want the same file wait for each other.
 
     Args:
-        urls: one address or several that offer the same bytes (http or https; redirects are followed).
+        urls: one address or several that offer the same bytes (https; redirects are followed). Without `sha256` an
+            address or redirect without TLS is refused, except to this machine.
         size: expected length in bytes.
         sha256: expected hex digest.
         progress: called now and then with (bytes here, bytes in all or None).
@@ -196,7 +197,13 @@ class _Download:
             "Accept-Encoding": "identity",
         }
         timeout = httpx.Timeout(self.policy.timeout, connect=min(15.0, self.policy.timeout))
-        with httpx.Client(headers=headers, timeout=timeout, follow_redirects=True, max_redirects=10) as client:
+        with httpx.Client(
+            headers=headers,
+            timeout=timeout,
+            follow_redirects=True,
+            max_redirects=10,
+            event_hooks={"request": [self._require_trust]},
+        ) as client:
             for url in addresses:
                 try:
                     self._from_address(client, url)
@@ -205,6 +212,11 @@ class _Download:
                     reasons.append(f"  {url}: {error}")
                     unreachable = unreachable and isinstance(error, _TryAgain) and error.unreachable
         raise DownloadError("\n".join([f"{self.destination.name} could not be downloaded:", *reasons]), unreachable)
+
+    def _require_trust(self, request: httpx.Request) -> None:
+        """Called before each request, those of redirects included."""
+        if self.sha256 is None and httpfields.may_be_changed_on_the_way(str(request.url)):
+            raise _Refused(f"{request.url} has no TLS, and no SHA-256 is known that would show a changed file")
 
     def _from_address(self, client: httpx.Client, url: str) -> None:
         self.fruitless = 0

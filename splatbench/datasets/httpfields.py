@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import ipaddress
 import re
 import time
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -46,3 +48,12 @@ def transport_fault(error: Exception) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "the server stopped sending"
     return f"the connection failed ({error or type(error).__name__})"
+
+
+def may_be_changed_on_the_way(url: str) -> bool:
+    """Whether an address is reached without TLS, over a network: then nobody vouches for what arrives."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    with contextlib.suppress(ValueError):
+        return parts.scheme != "https" and not ipaddress.ip_address(host).is_loopback
+    return parts.scheme != "https" and host != "localhost"

@@ -15,9 +15,11 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import tenacity
 
+from splatbench.datasets import httpfields
 from splatbench.datasets.download import TRY_AGAIN, ProgressHook, RetryPolicy, require_space
 
 _BLOCK = 1 << 20
@@ -173,9 +175,20 @@ def _explained(attempt: Callable[[], None], url: str) -> None:
 def _remote(url: str, archive_bytes: int, policy: RetryPolicy) -> Iterator[zipfile.ZipFile]:
     """The remote archive, after a look at its length."""
     import remotezip
+    import requests
+
+    class Trusted(requests.Session):
+        """Single members have no hash of their own file: without TLS nobody would vouch for them."""
+
+        def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+            # Redirects come through here, too.
+            if httpfields.may_be_changed_on_the_way(request.url or ""):
+                raise UnpackError(f"{request.url} has no TLS; single members are taken over https alone")
+            return super().send(request, **options)
 
     headers = {"User-Agent": f"splatbench/{importlib.metadata.version('splatbench')}", "Accept-Encoding": "identity"}
-    with remotezip.RemoteZip(url, headers=headers, timeout=(min(15.0, policy.timeout), policy.timeout)) as archive:
+    timeout = min(15.0, policy.timeout), policy.timeout
+    with Trusted() as session, remotezip.RemoteZip(url, session=session, headers=headers, timeout=timeout) as archive:
         if archive.size() != archive_bytes:
             raise UnpackError(f"{url}: is {archive.size()} bytes, expected {archive_bytes}: it is another archive")
         archive.filename = url
