@@ -44,8 +44,6 @@ def to_gaussians(named: NamedArrays, size: tuple[int, int]) -> Gaussians2D:
     form = _form(named.arrays)
     _check_facts(facts, named.arrays)
     arrays = _shaped(named.arrays)
-    if facts.order == "back_to_front":
-        arrays = {name: values[::-1] for name, values in arrays.items()}
     with np.errstate(all="ignore"):  # what overflows is found below
         fields = {"means": _means(arrays["means"], facts), "colors": _colors(arrays["colors"], facts)}
         if "opacities" in arrays:
@@ -53,7 +51,8 @@ def to_gaussians(named: NamedArrays, size: tuple[int, int]) -> Gaussians2D:
         fields |= READERS[form[0]](arrays, facts)
         rounded = {name: values.astype(np.float32) for name, values in fields.items()}
     _check_values(rounded, form[0])
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in rounded.items()}
+    step = -1 if facts.order == "back_to_front" else 1
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(values[::step])) for name, values in rounded.items()}
     try:
         topk = TopkSettings(**facts.topk.model_dump()) if facts.topk else TopkSettings()
         return Gaussians2D(

@@ -23,7 +23,7 @@ def refuse(name: str, bad: np.ndarray, why: str) -> None:
 
 def _stretch(facts: Facts) -> np.ndarray:
     """[2]: pixels per unit of length along x and y."""
-    if facts.lengths != "coordinates":
+    if facts.lengths != "coordinates" or facts.coordinates == "pixels":
         return np.ones(2)
     return np.array(facts.size[::-1], np.float64) / (2 if facts.coordinates == "ndc" else 1)
 
