@@ -3,11 +3,13 @@
 #   snakemake --cores all                                               config/sample.yaml
 #   snakemake --cores all --configfile config/kodak_gaussianimage.yaml  another experiment, instead of it
 #   snakemake --cores all --config retry_failed=true                    failed rows are tried again
+#   snakemake --cores all --config engine=docker image=splatbench-cpu   the same result, each job in a container
 #
 # Each rule is one call of `splatbench`, so everything can be run without Snakemake, too.
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
 from splatbench.runner.workflow import Workflow
@@ -25,6 +27,8 @@ try:
         Path(workflow.basedir, "config", "sample.yaml"),
         remote=workflow.nodes is not None or workflow.remote_exec,
         main=workflow.is_main_process,
+        apptainer=DeploymentMethod.APPTAINER
+        in workflow.deployment_settings.deployment_method,
     )
 except ValueError as error:
     raise WorkflowError(str(error)) from None
@@ -64,6 +68,12 @@ onstart:
 onsuccess:
     print(FLOW.overhead())
     print(f"Report: {Path(REPORT).resolve()}")
+
+
+# With `--sdm apptainer` all jobs run in one image; without it there is none, or `splatbench containers run` makes them.
+if FLOW.deployment.container:
+
+    container: FLOW.deployment.container
 
 
 include: "datasets/rules.smk"

@@ -11,4 +11,6 @@ rule fetch:
     params:
         dataset=lambda wildcards: FLOW.dataset(wildcards),
     shell:
-        FLOW.shell("fetch-dataset --dataset {params.dataset:q} --log {log:q}")
+        FLOW.shell(
+            "fetch-dataset --dataset {params.dataset:q} --log {log:q}", network=True
+        )

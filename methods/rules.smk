@@ -17,7 +17,8 @@ rule encode:
     shell:
         FLOW.shell(
             "encode-shard --shard {wildcards.group:q}/{wildcards.place:q} --threads {threads} --log {log:q}"
-            + FLOW.retry
+            + FLOW.retry,
+            gpu=True,
         )
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shlex
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +15,8 @@ from splatbench.datasets.images import image_size
 from splatbench.devices import gpu_slots
 from splatbench.experiment import ExperimentError, read_yaml
 from splatbench.method import nearest
+from splatbench.runner import deployment
+from splatbench.runner.deployment import Deployment, literal
 from splatbench.runner.locks import lock_run
 from splatbench.runner.plan import Plan, Shard
 from splatbench.runner.repair import forget_open
@@ -29,6 +29,7 @@ OPTIONS = {
     "evaluate_threads": "threads per evaluate job (default: all cores; on a cluster 8)",
     "remote_gpus": "whether the compute nodes of a cluster have GPUs (default: true)",
     "retry_failed": "encode and evaluate again what failed",
+    **deployment.OPTIONS,
 }
 
 #: Threads of a job on a cluster: what a compute node has cannot be seen from here, and rows of all jobs must compare.
@@ -51,9 +52,11 @@ class Workflow:
         default: the experiment without `--configfile`.
         remote: jobs run on other machines than the one that plans them.
         main: False in the process that Snakemake starts for one job, which leaves the folder as it is.
+        apptainer: Snakemake runs the jobs in apptainer (`--sdm apptainer`).
 
     Raises:
-        ExperimentError: several files, an invalid file, or `--config` with a key that belongs into the file.
+        ExperimentError: several files, an invalid file, `--config` with a key that belongs into the file, or options
+            that do not go together.
     """
 
     def __init__(
@@ -63,12 +66,15 @@ class Workflow:
         default: Path,
         remote: bool = False,
         main: bool = True,
+        apptainer: bool = False,
     ) -> None:
         if len(configfiles) > 1:
             raise ExperimentError(f"give one --configfile, not {len(configfiles)}: an experiment is one file")
         # Not Snakemake's `configfile:` directive: that would merge the default into what the user names.
         self.experiment_file = Path(configfiles[0]).resolve() if configfiles else default
         self.options = _options(config, read_yaml(self.experiment_file) if configfiles else {})
+        self.deployment = Deployment.chosen(self.options, apptainer)
+        self.deployment.prepare(self.experiment_file)
         self.plan = Plan.load(self.experiment_file)
         self.remote = remote
         self._lock: Any = None
@@ -79,14 +85,17 @@ class Workflow:
         else:
             self.started = float(os.environ.get(_STARTED) or time.time())
 
-    def shell(self, command: str) -> str:
-        """A rule's shell command: `splatbench` of this very Python, whatever PATH says, on this experiment.
+    def shell(self, command: str, network: bool = False, gpu: bool = False) -> str:
+        """A rule's shell command: `splatbench` of this very Python, whatever PATH says, or of the image that jobs run
+        in, on this experiment.
 
         Args:
             command: command and options; Snakemake replaces what stands in braces.
+            network: the job downloads.
+            gpu: the rule has the resource `gpu`.
         """
-        experiment = shlex.quote(str(self.experiment_file)).replace("{", "{{").replace("}", "}}")
-        return f"{shlex.quote(sys.executable)} -m splatbench {command} --experiment {experiment}"
+        splatbench = self.deployment.command(self.experiment_file, network=network, gpu=gpu)
+        return f"{splatbench} {command} --experiment {literal(str(self.experiment_file))}"
 
     def threads(self, stage: str, cores: int | None) -> int:
         """Threads of a stage's jobs: all cores unless `--config <stage>_threads=N`.
