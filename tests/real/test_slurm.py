@@ -23,7 +23,7 @@ pytestmark = pytest.mark.real
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTHS = (32, 40, 48, 56)
-SECONDS = 400  # that a run may take on a busy machine
+SECONDS = 600  # that a run may take on a busy machine
 #: What another run on another machine may write differently.
 CHANGING = ("provenance", "seconds", "curve", "memory", "energy", "time")
 
@@ -51,9 +51,7 @@ class Project:
         values = {"datasets": [{"folder": str(folder / "pictures")}], "metrics": ["psnr"], "controls": False}
         (folder / "experiment.yaml").write_text(yaml.safe_dump(values | settings))
         self.environment = os.environ | {
-            "SPLATBENCH_METHODS": os.pathsep.join(
-                str(ROOT / "tests" / name / "methods") for name in ("runner", "real")
-            ),
+            "SPLATBENCH_METHODS": str(ROOT / "tests" / "runner" / "methods"),
             "SPLATBENCH_CACHE": str(folder / "cache"),
             "ENCODE_LOG": str(folder / "encodes.txt"),
             "LEASE_LOG": str(folder / "leases.txt"),
@@ -117,7 +115,7 @@ def test_table_gpus_and_cores(host, project):
     """Two runs at once: a small real experiment, as it is locally, and one whose jobs want the only GPU."""
     fit = _entry("gaussianimage", config={"variant": "cholesky", "preset": "corrected"}, snapshots=[10],
                  budgets=[{"gaussians": 60, "iterations": 20}])  # fmt: skip
-    real = project(name="real", device="cpu", controls=True, metrics=["psnr", "ssim"], entries=[fit])
+    real = project(name="real", device="cpu", metrics=["psnr", "ssim"], entries=[fit])
     wanting = project(name="wanting", shard_size=2, entries=[_entry("leased", config={"seconds": 1.5})])
     runs = [wanting.on_slurm(), real.on_slurm()]
     try:
@@ -129,7 +127,7 @@ def test_table_gpus_and_cores(host, project):
     _finish(real.locally())
 
     table = real.table()
-    assert len(table) > 2 * len(WIDTHS) and {row["status"] for row in table} == {"ok"}
+    assert len(table) == 2 * len(WIDTHS) and {row["status"] for row in table} == {"ok"}
     assert table == real.table("local")
 
     assert [row["status"] for row in wanting.table()] == ["ok"] * len(WIDTHS)
