@@ -36,19 +36,19 @@ class Facts:
 
 
 @functools.cache
-def facts(path: Path = _FACTS) -> Facts | None:
+def facts() -> Facts | None:
     """None outside our images.
 
     Raises:
         ValueError: the file is there but not what our Dockerfiles write.
     """
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
+        read = json.loads(_FACTS.read_text(encoding="utf-8"))
         return Facts(**{key: str(read[key]) for key in ("name", "recipe", "revision")})
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} does not describe an image of splatbench: {error!r}") from error
+        raise ValueError(f"{_FACTS} does not describe an image of splatbench: {error!r}") from error
 
 
 @functools.cache

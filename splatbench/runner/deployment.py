@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -73,11 +73,11 @@ class Deployment:
         """Of Snakemake's `container:` directive."""
         return self.image if self.engine == "apptainer" else None
 
-    def command(self, experiment: Path, network: bool = False, gpu: bool = False) -> str:
+    def command(self, needed: Sequence[Path], network: bool = False, gpu: bool = False) -> str:
         """`splatbench` as the words that begin a rule's shell command.
 
         Args:
-            experiment: the file; it is brought along where it is not below the working folder.
+            needed: files and folders that jobs read; what is not below the working folder is brought along.
             network: the job downloads. With apptainer all jobs have a network.
             gpu: the rule has the resource `gpu`, 0 or 1.
         """
@@ -91,17 +91,18 @@ class Deployment:
         words = [here, "containers", "run", "--image", literal(self.image)]
         words += ["--network", "default"] if network else []
         words += ["--gpus", "{resources.gpu}"] if gpu else []
-        words += ["--mount", literal(str(experiment))] if not experiment.is_relative_to(Path.cwd()) else []
+        for path in needed:
+            words += ["--mount", literal(str(path))] if not path.is_relative_to(Path.cwd()) else []
         return " ".join([*words, "--"])
 
-    def prepare(self, experiment: Path) -> None:
+    def prepare(self, needed: Sequence[Path]) -> None:
         """Lets apptainer see what jobs need, by its own variables: Snakemake mounts the working folder alone."""
         if self.engine != "apptainer":
             return
         cache = cache_folder().absolute()
         cache.mkdir(parents=True, exist_ok=True)
         named = [path for name in FOLDER_VARIABLES for path in os.environ.get(name, "").split(os.pathsep) if path]
-        read = {str(Path(path).expanduser().absolute()) for path in (*named, str(experiment))}
+        read = {str(Path(path).expanduser().absolute()) for path in (*named, *map(str, needed))}
         binds = [f"{cache}:{cache}", *(f"{path}:{path}:ro" for path in sorted(read) if Path(path).exists())]
         if odd := next((bind for bind in binds if "," in bind), None):
             raise ExperimentError(f"apptainer cannot mount a path with a comma: {odd}")

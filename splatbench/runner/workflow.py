@@ -74,8 +74,10 @@ class Workflow:
         self.experiment_file = Path(configfiles[0]).resolve() if configfiles else default
         self.options = _options(config, read_yaml(self.experiment_file) if configfiles else {})
         self.deployment = Deployment.chosen(self.options, apptainer)
-        self.deployment.prepare(self.experiment_file)
         self.plan = Plan.load(self.experiment_file)
+        folders = [dataset.folder.expanduser() for dataset in self.plan.experiment.datasets if dataset.folder]
+        self._needed = [self.experiment_file, *(folder.absolute() for folder in folders)]
+        self.deployment.prepare(self._needed)
         self.remote = remote
         self._lock: Any = None
         if main:
@@ -94,7 +96,7 @@ class Workflow:
             network: the job downloads.
             gpu: the rule has the resource `gpu`.
         """
-        splatbench = self.deployment.command(self.experiment_file, network=network, gpu=gpu)
+        splatbench = self.deployment.command(self._needed, network=network, gpu=gpu)
         return f"{splatbench} {command} --experiment {literal(str(self.experiment_file))}"
 
     def threads(self, stage: str, cores: int | None) -> int:
