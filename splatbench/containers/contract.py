@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from splatbench.budget import Budget
+from splatbench.containers.folders import remove_tree
 from splatbench.containers.task import Mount
 
 VERSION: Final = "1"
@@ -155,15 +155,9 @@ def job_folder() -> Iterator[JobFolder]:
     root = Path(tempfile.mkdtemp(prefix="splatbench-job-"))
     try:
         folder = JobFolder(root / "in", root / "out")
-        for path, mode in ((folder.input, 0o755), (folder.output, 0o777)):
+        for path in (folder.input, folder.output):
             path.mkdir()
-            path.chmod(mode)  # programs in containers are another user; mkdir's mode is masked
+            path.chmod(0o755)  # programs in containers may be another user; mkdir's mode is masked
         yield folder
     finally:
-        _remove(root)
-
-
-def _remove(root: Path) -> None:
-    """The system's own tools: they follow no link, and have no limit of depth."""
-    for command in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
-        subprocess.run([*command, str(root)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        remove_tree(root)
