@@ -113,7 +113,7 @@ def _command(program: str, image: Path, task: ContainerTask, folder: Path) -> li
         command += ["--security", f"uid:{user[0]}", "--security", f"gid:{user[1]}"]
     if task.gpu is not None:
         command.append("--nv")
-    for mount in task.mounts:
+    for mount in (*task.mounts, Mount(folder / "shm", "/dev/shm", read_only=False)):
         command += ["--mount", mount_option(mount)]
     return [*command, str(image), *task.command]
 

@@ -125,6 +125,8 @@ def test_limits(python, run, out):
     assert python(code, limits=Limits(pids=30)).ending == "pids"
     for folder in ("/splatbench/out", "/tmp", "/dev/shm"):
         many = f"i=0; while :; do i=$((i+1)); head -c 1000000 /dev/zero > {folder}/$i; done"
+        shutil.rmtree(out.source)
+        out.source.mkdir()
         ended = run("sh", "-c", many, mounts=(out,), limits=Limits(output_mib=20, seconds=60))
         assert ended.ending == "output", folder
 
