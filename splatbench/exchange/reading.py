@@ -9,7 +9,7 @@ import numpy as np
 
 from splatbench.exchange.archive import read_npz
 from splatbench.exchange.errors import ExchangeError
-from splatbench.exchange.facts import MAX_CHARACTERS, Facts, parse
+from splatbench.exchange.facts import Facts, parse
 from splatbench.exchange.tensors import read_safetensors
 
 SUFFIXES = (".npz", ".safetensors")
@@ -33,15 +33,16 @@ def read_arrays(path: Path | str) -> NamedArrays:
     """Reads a .npz or .safetensors file.
 
     Raises:
-        ExchangeError: naming the file; see `parse_arrays`.
+        ExchangeError: naming the file; longer than MAX_BYTES, or see `parse_arrays`.
         OSError: it cannot be opened.
     """
     path = Path(path)
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise ExchangeError("this is not a file")
-        with open(path, "rb") as file:
-            return parse_arrays(file.read(MAX_BYTES + 1), path.suffix)
+        if path.exists() and (length := path.stat().st_size) > MAX_BYTES:
+            raise ExchangeError(f"{length} bytes are more than the {MAX_BYTES} that are read")
+        return parse_arrays(path.read_bytes(), path.suffix)
     except ExchangeError as error:
         raise ExchangeError(f"{path}: {error}") from error
 
@@ -55,13 +56,11 @@ def parse_arrays(data: bytes, suffix: str) -> NamedArrays:
         suffix: of the file's name, one of `SUFFIXES`.
 
     Raises:
-        ExchangeError: damaged, too large, of another format, holding anything but the arrays that are known, or not
-            stating its facts.
+        ExchangeError: damaged, unpacking to too much, of another format, holding anything but the arrays that are
+            known, or not stating its facts.
     """
     if suffix not in SUFFIXES:
         raise ExchangeError(f"the name must end in {' or '.join(SUFFIXES)}")
-    if len(data) > MAX_BYTES:
-        raise ExchangeError(f"the file has more than the {MAX_BYTES} bytes that are read")
     if suffix == ".npz":
         arrays = read_npz(data)
         text = _text(arrays.pop(FACTS, None))
@@ -82,7 +81,7 @@ def _text(values: np.ndarray | None) -> str | None:
     """The one string of a text array."""
     if values is None:
         return None
-    if values.dtype.kind not in "US" or values.size != 1 or values.nbytes > 4 * MAX_CHARACTERS:
+    if values.dtype.kind not in "US" or values.size != 1:
         raise ExchangeError(f"{FACTS!r} must be one JSON string, not {values.dtype} {list(values.shape)}")
     try:
         item = values.reshape(-1)[0]
