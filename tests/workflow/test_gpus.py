@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 TWO_GPUS = "#!/bin/sh\necho 'GPU 0: Fake 100 (UUID: GPU-aaaa)'\necho 'GPU 1: Fake 100 (UUID: GPU-bbbb)'\n"
@@ -87,14 +86,3 @@ def test_jobs_at_once_are_counted_in_cores_on_one_machine(two_gpus):
     done = two_gpus.snakemake("--jobs", "2")
     assert done.returncode != 0 and "give --cores N instead" in done.stdout
     assert two_gpus.leases.read_text() == ""
-
-
-def test_profiles_name_options_that_exist():
-    """A key that Snakemake does not know is passed over without a word."""
-    pytest.importorskip("snakemake_executor_plugin_slurm", reason="the extra `cluster` is not installed")
-    from snakemake.cli import get_argument_parser
-
-    known = {option for action in get_argument_parser()._actions for option in action.option_strings}
-    for name in ("default", "slurm"):
-        keys = yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text())
-        assert {f"--{key}" for key in keys} <= known
