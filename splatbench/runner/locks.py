@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +15,13 @@ class Busy(RuntimeError):
     """Another run works in the same folder."""
 
 
+#: Seconds after which what a killed job was writing is surely nobody's.
+_LEFT_OVER = 86400.0
+
+
 def lock_run(root: Path) -> FileLock:
-    """Takes an experiment's folder for a run until the process ends or the lock is released.
+    """Takes an experiment's folder for a run until the process ends or the lock is released, and removes half-written
+    files that jobs left there which were killed long ago.
 
     Raises:
         Busy: another run has it.
@@ -26,6 +33,10 @@ def lock_run(root: Path) -> FileLock:
         lock.acquire(blocking=False)
     except Timeout:
         raise Busy(f"another run is working in {root}; wait for it, or end it first") from None
+    for part in root.rglob(".*.part"):
+        with contextlib.suppress(OSError):
+            if part.stat().st_mtime < time.time() - _LEFT_OVER:
+                part.unlink()
     return lock
 
 

@@ -117,7 +117,7 @@ def _complete_row(mark: Path, job: str, outcome: tuple[Status, str], report: Cal
             for key in target:
                 place = place[key]
             place["status"], place["reason"] = outcome
-    except (OSError, ValueError, KeyError, TypeError):  # none, or half of one
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or half of one
         return False
     write_document(path, document)
     mark.unlink()

@@ -19,6 +19,7 @@ from PIL import Image
 
 from splatbench.datasets.synthetic import synthetic_image
 from splatbench.record import Record
+from splatbench.render import jit
 from splatbench.runner.collect import collect
 from splatbench.runner.encode import encode_shard
 from splatbench.runner.evaluate import evaluate_shard
@@ -28,6 +29,8 @@ from splatbench.runner.progress import Reporter
 
 #: Rows by their key.
 Table = dict[tuple[str, ...], dict[str, Any]]
+
+jit.cache_folder()  # kernels stay where they are, whatever folder a test names for caches
 
 METHODS = Path(__file__).resolve().parents[1] / "runner" / "methods"
 

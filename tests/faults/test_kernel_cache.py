@@ -1,10 +1,10 @@
-"""Files of compiled kernels after a power cut, on a bad disk and on a full one: compiled anew, never run, never fatal."""
+"""Files of compiled kernels after a power cut, on a bad disk, on a full one: compiled anew, never run, never fatal."""
 
 from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,9 @@ from tests.faults.corruption import Damage, delete, empty, flip_bits, noise, tru
 
 
 @pytest.fixture
-def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Any]]:
+def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     """Makes a kernel as a new process would: with nothing in memory, from the files in the temporary folder."""
-    monkeypatch.setenv("SPLATBENCH_CACHE", str(tmp_path))
-    jit.cache_folder.cache_clear()
+    monkeypatch.setattr(jit, "cache_folder", lambda: tmp_path)
 
     def make() -> Any:
         def triple(values, out):
@@ -28,8 +27,7 @@ def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
         return jit.kernel(triple)
 
-    yield make
-    jit.cache_folder.cache_clear()
+    return make
 
 
 def _result(kernel: Any) -> list[float]:
