@@ -16,11 +16,11 @@ from typing import Any
 import docker
 import psutil
 import requests
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound, NullResource
 from docker.models.containers import Container
 from docker.models.images import Image
 
-from splatbench.containers.docker_options import container_options
+from splatbench.containers.docker_options import container_options, must_keep_limits
 from splatbench.containers.engines import log_tail
 from splatbench.containers.owner import OWNER_LABEL, OwnedBy
 from splatbench.containers.reaper import Reaper
@@ -34,8 +34,8 @@ _API = (1, 40)
 _ANSWER_SECONDS = 60
 #: Seconds beyond its time limit after which a container is removed whatever its harness does.
 _GRACE_SECONDS = 60.0
-#: More seconds than any task has.
-_FOR_EVER = 10**8
+#: How long an end is waited for: 23 days, since sockets count milliseconds in 31 bits.
+_FOR_EVER = 2_000_000
 _LOG_LINES = 400
 
 
@@ -47,6 +47,7 @@ class DockerEngine:
     def check(self) -> str:
         with daemon() as client:
             version = client.version()
+            must_keep_limits(client.info())
             return f"docker {version.get('Version', '?')} (API {client.api.api_version})"
 
     def digest(self, image: str) -> str:
@@ -87,7 +88,7 @@ class daemon:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._client.close()
-        if isinstance(error, NotFound):
+        if isinstance(error, NotFound) and not isinstance(error, ImageNotFound):
             raise EngineMissing(f"somebody else removed the container while it ran ({_said(error)})") from error
         if isinstance(error, APIError):
             raise EngineMissing(f"the docker daemon refuses: {_said(error)}") from error
@@ -119,26 +120,26 @@ def find_image(client: docker.DockerClient, reference: str) -> Image:
         ImageMissing
     """
     digest = digest_in(reference)
-    name = reference.rpartition("@")[0] if digest else reference
-    found = None
     for candidate in (reference, digest) if digest else (reference,):
-        with contextlib.suppress(ImageNotFound):
-            try:
-                found = client.images.get(candidate)
-                break
-            except ImageNotFound:
-                raise
-            except (APIError, docker.errors.NullResource) as error:
-                raise ImageMissing(f"{reference!r} is no name of an image: {_said(error)}") from error
-    if found is not None and (not digest or digest in _digests(found)):
-        return found
-    if name:
-        with contextlib.suppress(DockerException):
-            here = client.images.get(name)
-            raise ImageMissing(
-                f"the image {name} here is {here.id}, not {digest}: `docker pull {reference}` gets that one"
-            )
-    raise ImageMissing(f"the image {reference} is not on this machine: `docker pull {reference}` gets it")
+        found = _get(client, candidate)
+        if found is not None and (not digest or digest in _digests(found)):
+            return found
+    name = reference.rpartition("@")[0] if digest else reference
+    if not name:
+        raise ImageMissing(f"no image of this machine is {digest}")
+    advice = f"`docker pull {reference}` gets it"
+    if digest and (here := _get(client, name)) is not None:
+        raise ImageMissing(f"the image {name} here is {here.id}, not {digest}: {advice}")
+    raise ImageMissing(f"the image {reference} is not on this machine: {advice}")
+
+
+def _get(client: docker.DockerClient, reference: str) -> Image | None:
+    try:
+        return client.images.get(reference)
+    except ImageNotFound:
+        return None
+    except (APIError, NullResource) as error:
+        raise ImageMissing(f"{reference!r} is no name of an image: {_said(error)}") from error
 
 
 def _digests(image: Image) -> set[str]:
@@ -155,7 +156,10 @@ def _run(client: docker.DockerClient, image: Image, task: ContainerTask) -> Ende
     try:
         return _to_the_end(client, container, task)
     finally:
-        reaper.dismiss() if remove_container(str(container.id)) else reaper.release()
+        if remove_container(str(container.id)):
+            reaper.dismiss()
+        else:
+            reaper.release()
 
 
 def _to_the_end(client: docker.DockerClient, container: Container, task: ContainerTask) -> Ended:

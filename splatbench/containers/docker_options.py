@@ -26,7 +26,7 @@ def container_options(task: ContainerTask, image: Mapping[str, Any], daemon: Map
         EngineMissing: the daemon cannot keep a limit.
         OSError: as `give_folders`.
     """
-    _must_keep_limits(daemon)
+    must_keep_limits(daemon)
     user = _user(daemon)
     give_folders(task, user)
     options: dict[str, Any] = {
@@ -65,7 +65,12 @@ def _folders_in_memory(task: ContainerTask, image: Mapping[str, Any], user: tupl
     return dict.fromkeys(sorted(folders), options)
 
 
-def _must_keep_limits(daemon: Mapping[str, Any]) -> None:
+def must_keep_limits(daemon: Mapping[str, Any]) -> None:
+    """Refuses a daemon that would take limits and not keep them.
+
+    Raises:
+        EngineMissing
+    """
     needed = {"MemoryLimit": "memory", "PidsLimit": "processes", "CpuCfsQuota": "cores"}
     missing = [what for key, what in needed.items() if daemon.get(key) is False]
     if missing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 from dataclasses import asdict, dataclass
 from functools import cache
 from json import dumps, loads
@@ -23,7 +24,8 @@ class OwnedBy:
         host: name of the machine.
         boot: what Linux calls this start of the machine; empty elsewhere.
         namespace: of process numbers.
-        pid, begun: the process and when it began (seconds since 1970), since numbers are used again.
+        pid, begun: the process and when it began, since numbers are used again. On Linux in ticks since the machine
+            started, which setting the clock does not change.
     """
 
     host: str
@@ -68,17 +70,27 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 def myself() -> OwnedBy:
     """This process."""
-    return OwnedBy(socket.gethostname(), _boot(), _namespace(), os.getpid(), psutil.Process().create_time())
+    return OwnedBy(socket.gethostname(), _boot(), _namespace(), os.getpid(), _begun(os.getpid()))
 
 
 def _lives(pid: int, begun: float) -> bool:
     try:
-        # The clock may be set while it runs: a second of difference is the same process.
-        return abs(psutil.Process(pid).create_time() - begun) < 1 if psutil.pid_exists(pid) else False
+        return abs(_begun(pid) - begun) < 1
     except psutil.NoSuchProcess:
         return False
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return True
+
+
+def _begun(pid: int) -> float:
+    if sys.platform != "linux":
+        return psutil.Process(pid).create_time()
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        raise psutil.NoSuchProcess(pid) from None
+    # pid (name) state ...; field 22 is `starttime` (proc(5)); the name may hold anything, also brackets
+    return float(stat.rpartition(")")[2].split()[19])
 
 
 @cache

@@ -18,7 +18,7 @@ _PATIENCE_SECONDS = 60.0
 
 
 class Reaper:
-    """The harness's end: while entered, the container is removed should this process die.
+    """The harness's side: from now on the container is removed should this process die.
 
     Args:
         seconds: after these it is removed in any case.

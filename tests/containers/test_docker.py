@@ -179,6 +179,8 @@ def test_the_image_is_the_one_that_was_named():
         found(f"a@{OTHER}", **lying)
     with pytest.raises(ImageMissing, match="`docker pull nobody/x`"):
         found("nobody/x")
+    with pytest.raises(ImageMissing, match=f"no image of this machine is {OTHER}"):
+        found(OTHER)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +220,8 @@ def test_a_daemon_that_cannot_be_used(monkeypatch, error, advice):
 class Daemon:
     """A connection to a daemon that answers one thing."""
 
-    def __init__(self, version: str = "1.41", error: Exception | None = None) -> None:
+    def __init__(self, version: str = "1.41", error: Exception | None = None, **told) -> None:
+        self.told = DAEMON | told
         self.api = type("Api", (), {"api_version": version})()
         self.error = error
         self.closed = False
@@ -227,6 +230,9 @@ class Daemon:
         if self.error:
             raise self.error
         return {"Version": "28.0"}
+
+    def info(self):
+        return self.told
 
     def close(self) -> None:
         self.closed = True
@@ -259,6 +265,9 @@ def test_a_daemon_that_fails_meanwhile(monkeypatch, error, advice):
 def test_a_version_is_told(monkeypatch):
     monkeypatch.setattr("docker.from_env", lambda **_: Daemon("1.51"))
     assert get_engine("docker").check() == "docker 28.0 (API 1.51)"
+    monkeypatch.setattr("docker.from_env", lambda **_: Daemon("1.51", MemoryLimit=False))
+    with pytest.raises(EngineMissing, match="cannot limit memory"):
+        get_engine("docker").check()
 
 
 def test_a_written_digest_needs_no_daemon(monkeypatch):
