@@ -107,7 +107,7 @@ def _line(image: SuiteImage) -> str:
     "run", epilog="Example: splatbench containers run -- run photo.png --method gaussianimage --gaussians 10000"
 )
 def run(
-    arguments: Annotated[list[str], typer.Argument(metavar="-- ARGS...", help="Arguments of `splatbench`.")],
+    arguments: Annotated[list[str], typer.Argument(metavar="ARGS...", help="Arguments of `splatbench`, after --.")],
     image: Annotated[
         str, typer.Option("--image", help="cpu, gpu, report, a reference, or the path of a .sif file.")
     ] = "cpu",

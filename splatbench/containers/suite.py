@@ -68,7 +68,7 @@ def build(
         network: of the build, for instance "host"; docker's default otherwise.
         arguments: more build arguments, for instance PIP_INDEX_URL.
         revision: what the image says of its code: the commit, with "-dirty" if files were changed.
-        log: gets the builder's output as it comes.
+        log: gets the builder's output as it comes, and which files stay out because git does not know them.
 
     Raises:
         EngineMissing: no docker daemon answers.
@@ -78,6 +78,8 @@ def build(
     given = {**(arguments or {}), "RECIPE": recipe(kind), "REVISION": revision}
     if base:
         given["BASE"] = base
+    if unknown := untracked_files():
+        log(f"git does not know these files, so the image will not have them: {', '.join(unknown)}\n")
     with context(ca_bundle) as archive, daemon(_SILENCE_SECONDS) as client:
         try:
             steps = client.api.build(
@@ -168,16 +170,25 @@ def context_files(root: Path = ROOT) -> list[str]:
     Raises:
         FileNotFoundError: `root` is no checkout.
     """
+    names, tracked = _wanted(root), _tracked(root)
+    return sorted(name for name in names if tracked is None or name in tracked or _is_certificate(name))
+
+
+def untracked_files(root: Path = ROOT) -> list[str]:
+    """Files that would be in the context if git knew them, sorted; what git ignores is not among them."""
+    if _tracked(root) is None:
+        return []
+    return sorted(_wanted(root) & _listed(root, "--others", "--exclude-standard"))
+
+
+def _wanted(root: Path) -> set[str]:
+    """What .dockerignore leaves."""
     rules = root / ".dockerignore"
     if not rules.is_file():
         raise FileNotFoundError(2, "images are built in a checkout of splatbench", str(rules))
     lines = (line.strip() for line in rules.read_text(encoding="utf-8").splitlines())
     patterns = [line for line in lines if line and not line.startswith("#")]
-    names = {name for name in exclude_paths(str(root), patterns) if Path(root, name).is_file()}
-    tracked = _tracked(root)
-    if tracked is not None:
-        names = {name for name in names if name in tracked or _is_certificate(name)}
-    return sorted(names)
+    return {name for name in exclude_paths(str(root), patterns) if Path(root, name).is_file()}
 
 
 def _is_certificate(name: str) -> bool:
@@ -185,10 +196,12 @@ def _is_certificate(name: str) -> bool:
 
 
 def _tracked(root: Path) -> set[str] | None:
-    if not (root / ".git").exists():
-        return None
-    listed = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], capture_output=True, text=True, check=True)
-    return set(listed.stdout.split("\0")) - {""}
+    return _listed(root) if (root / ".git").exists() else None
+
+
+def _listed(root: Path, *options: str) -> set[str]:
+    command = ["git", "-C", str(root), "ls-files", "-z", *options]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")) - {""}
 
 
 def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -205,8 +205,10 @@ def test_untracked_files_stay_out_but_for_certificates(tmp_path):
         (tmp_path / name).write_text(name)
     assert "splatbench/secret.txt" in suite.context_files(tmp_path), "without git there is nothing to go by"
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    subprocess.run(["git", "-C", tmp_path, "add", "splatbench/a.py", "other.txt"], check=True)
-    assert suite.context_files(tmp_path) == ["containers/certificates/own.crt", "splatbench/a.py"]
+    subprocess.run(["git", "-C", tmp_path, "add", "splatbench/a.py", "other.txt", ".dockerignore"], check=True)
+    assert suite.context_files(tmp_path) == [".dockerignore", "containers/certificates/own.crt", "splatbench/a.py"]
+    (tmp_path / ".gitignore").write_text("*.crt\n")
+    assert suite.untracked_files(tmp_path) == ["splatbench/secret.txt"], "the user is told"
 
 
 # -- identity ---------------------------------------------------------------------------------------------------------
