@@ -11,11 +11,12 @@ from splatbench.files import write_atomic
 from splatbench.record import Record, write_records
 from splatbench.report.aggregate import Row, frame, summarise
 from splatbench.report.content import dataset_ids, paper_table, result_tables, slug
+from splatbench.report.csv_text import as_text
 from splatbench.report.listings import failure_table, image_table, metrics_not_run_table
 from splatbench.report.pictures import Gallery, ImageSource, make_galleries
 from splatbench.report.reference import available_references, load_reference
 from splatbench.report.settings import ReportSettings, TableSettings
-from splatbench.report.tables import Table, to_csv, to_latex, to_markdown
+from splatbench.report.tables import Table, escape_markdown, to_csv, to_latex, to_markdown
 from splatbench.report.verdict import Comparison, compare
 
 Format = Literal["md", "csv", "latex"]
@@ -101,7 +102,7 @@ def tables_text(records: Sequence[Record], settings: ReportSettings, format: For
     """All tables in one text."""
     tables = make_content(records, settings).tables
     if format == "csv":
-        return "\n".join(f"# {table.title}\n{to_csv(table)}" for table in tables)
+        return "\n".join(f"# {' '.join(table.title.split())}\n{to_csv(table)}" for table in tables)
     return "\n".join((to_markdown if format == "md" else to_latex)(table) for table in tables)
 
 
@@ -174,13 +175,14 @@ def build(
 def _write_tables(content: Content, out: Path, built: Built) -> list[tuple[str, str]]:
     markdown = "\n".join(to_markdown(table) for table in content.tables)
     latex = "\n".join(to_latex(table) for table in content.tables)
-    _write(built, out / "tables.md", f"## {content.records[0].experiment}\n\n{markdown}")
+    _write(built, out / "tables.md", f"## {escape_markdown(content.records[0].experiment)}\n\n{markdown}")
     _write(built, out / "tables.tex", latex)
     downloads = [("tables.md", "all tables, Markdown"), ("tables.tex", "all tables, LaTeX")]
     for table in [*content.tables, *content.other_papers.values()]:
         _write(built, out / "tables" / f"{table.id}.csv", to_csv(table))
         downloads.append((f"tables/{table.id}.csv", table.title))
-    _write(built, out / "images.csv", frame(content.records).to_csv(index=False, lineterminator="\n"))
+    images = frame(content.records).map(as_text).rename(columns=as_text)
+    _write(built, out / "images.csv", images.to_csv(index=False, lineterminator="\n"))
     downloads.append(("images.csv", "every result, nothing averaged, with provenance"))
     write_records(out / "records.jsonl", content.records)
     built.files.append(out / "records.jsonl")

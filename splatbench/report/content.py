@@ -52,7 +52,8 @@ _RATIO_COLUMNS = (
 
 
 def slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
+    """Part of a name for files and anchors: at most 60 letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "x"
 
 
 def dataset_ids(datasets: Iterable[str]) -> dict[str, str]:

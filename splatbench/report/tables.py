@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tabulate import tabulate
+
+from splatbench.report.csv_text import to_csv_text
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 #: Characters that LaTeX's standard fonts lack, after escaping.
 _LATEX = {
@@ -85,31 +87,29 @@ def text_cell(text: str, kind: str = "", hint: str = "") -> Cell:
 
 def to_markdown(table: Table, level: int = 3) -> str:
     """GitHub Markdown: heading, table, notes. Names cannot break out of their cells."""
-    heading = f"{'#' * level} {_markdown(table.title)}\n"
+    heading = f"{'#' * level} {escape_markdown(table.title)}\n"
     body = tabulate(
-        [[_markdown(cell.text) for cell in row] for row in table.rows],
-        headers=[_markdown(column.heading) for column in table.columns],
+        [[escape_markdown(cell.text) for cell in row] for row in table.rows],
+        headers=[escape_markdown(column.heading) for column in table.columns],
         tablefmt="pipe",
         colalign=["right" if column.numeric else "left" for column in table.columns] if table.rows else None,
         disable_numparse=True,
     )
-    notes = "\n".join(f"- {_markdown(note)}" for note in table.notes)
+    notes = "\n".join(f"- {escape_markdown(note)}" for note in table.notes)
     return f"{heading}\n{body}\n" + (f"\n{notes}\n" if notes else "")
 
 
-def _markdown(text: str) -> str:
-    text = re.sub(r"\s*[\r\n]+\s*", " ", text)
+def escape_markdown(text: str) -> str:
+    """Text that Markdown shows as it is, in one line; controls of terminals and of writing direction are replaced."""
+    text = _CONTROLS.sub("\ufffd", re.sub(r"\s*[\r\n]+\s*", " ", text))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\|*_`\[\]])", r"\\\1", text)
 
 
 def to_csv(table: Table) -> str:
     """Comma-separated, unrounded values, one heading line."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([column.key for column in table.columns])
-    writer.writerows([["" if cell.value is None else cell.value for cell in row] for row in table.rows])
-    return buffer.getvalue()
+    head = [column.key for column in table.columns]
+    return to_csv_text([head, *([cell.value for cell in row] for row in table.rows)])
 
 
 def to_latex(table: Table) -> str:

@@ -18,6 +18,7 @@ from splatbench.metrics import REGISTRY
 from splatbench.record import Provenance, Record
 from splatbench.report.aggregate import frame, metric_names
 from splatbench.report.build import make_content
+from splatbench.report.csv_text import as_text
 from splatbench.report.settings import ReportSettings
 from splatbench.report.tables import to_latex
 from splatbench.results.fields import Kind, field_kinds
@@ -76,12 +77,17 @@ def _json(value: Any) -> str | None:
 
 
 def write_csv(records: Iterable[Record], path: Path) -> None:
-    """UTF-8, commas, one heading line, numbers unrounded, empty cells for missing values.
+    """UTF-8, commas, one heading line, numbers unrounded, empty cells for missing values. Text that a spreadsheet would
+    take for a formula has an apostrophe before it.
 
     Raises:
         OSError: it cannot be written.
     """
-    write_atomic(path, flat(records).to_csv(index=False, lineterminator="\n").encode())
+    table = flat(records)
+    for column in [name for name, kind in column_kinds().items() if kind == "text"]:
+        table[column] = table[column].map(as_text, na_action="ignore")
+    table = table.rename(columns=as_text)
+    write_atomic(path, table.to_csv(index=False, lineterminator="\n").encode())
 
 
 def parquet(records: Iterable[Record]) -> bytes:

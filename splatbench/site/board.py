@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from splatbench.metrics import REGISTRY
+from splatbench.report.csv_text import to_csv_text
 from splatbench.report.labels import COLUMN_TITLES, DECIMALS, QUANTITIES, heading, meaning, target_label
 from splatbench.report.verdict import single_errors
 from splatbench.site.compact import compact
@@ -260,11 +259,10 @@ def _means(row: SiteRow, images: dict[str, float], names: Sequence[str]) -> list
 
 def _csv(site: Site, found: Sequence[Board], names: Sequence[str]) -> str:
     """All rows with unrounded means, and over how many images each is; one heading line."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    lines: list[list[object]] = []
     head = ["id", "dataset", "track", "target", "family", "method", "column", "budget", "snapshot", "steps"]
     tail = ["rank_low", "rank_high", "unranked", "images", "total", "seeds", "spread_over_seeds", "devices", "stale"]
-    writer.writerow([*head, *names, *tail, *(f"{name}_images" for name in names)])
+    lines.append([*head, *names, *tail, *(f"{name}_images" for name in names)])
     of_row = {row.id: board for board in found for row in board.rows}
     for row in site.rows:
         board = of_row[row.id]
@@ -275,8 +273,8 @@ def _csv(site: Site, found: Sequence[Board], names: Sequence[str]) -> str:
         end += [len(row.row.images), row.row.total, len(row.seeds), _blank(_spread(row))]
         end += ["; ".join(devices(row.records)), "; ".join(row.stale)]
         end += [row.row.counts.get(name, 0) for name in names]
-        writer.writerow([*start, _blank(row.row.steps), *(_blank(row.row.means.get(name)) for name in names), *end])
-    return buffer.getvalue()
+        lines.append([*start, _blank(row.row.steps), *(_blank(row.row.means.get(name)) for name in names), *end])
+    return to_csv_text(lines)
 
 
 def _blank(value: float | None) -> float | str:

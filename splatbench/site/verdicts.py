@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from splatbench.report.content import doubts, printed
+from splatbench.report.csv_text import to_csv_text
 from splatbench.report.labels import COLUMN_TITLES, MISSING, heading, meaning, number, signed
 from splatbench.report.reference import ReferenceRow
 from splatbench.report.verdict import JUDGED, Comparison, obstacles, outcome_text, setting, tolerances_text
@@ -233,18 +232,19 @@ _CSV_OURS = (
 
 def _csv(found: Papers) -> str:
     """Every cell, and every family of ours beside it; numbers unrounded, one heading line."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    lines: list[list[object]] = []
     rows = [f"row_{column}" for column in COLUMNS]
-    writer.writerow([*_CSV_PAPER, "metric", "paper", "confidence", "confirmed", "second_hand", *_CSV_OURS,
+    lines.append([*_CSV_PAPER, "metric", "paper", "confidence", "confirmed", "second_hand", *_CSV_OURS,
                      "counts", *rows, "page", "citation", "url"])  # fmt: skip
     for table in found.tables:
         source = table.reference.source
         for cell in table.cells:
-            for comparison in cell.comparisons:
-                writer.writerow([*_csv_paper(table, cell), *_csv_ours(found, cell, comparison),
-                                 f"{table.page}#{cell.anchor}", source.citation, source.url])  # fmt: skip
-    return buffer.getvalue()
+            place = f"{table.page}#{cell.anchor}"
+            lines += [
+                [*_csv_paper(table, cell), *_csv_ours(found, cell, comparison), place, source.citation, source.url]
+                for comparison in cell.comparisons
+            ]
+    return to_csv_text(lines)
 
 
 def _csv_paper(table: PaperTable, cell: Cell) -> list[object]:
