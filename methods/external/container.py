@@ -18,6 +18,7 @@ from splatbench.containers.answer import NoAnswer
 from splatbench.containers.contract import DecodeJob, EncodeJob, JobBudget
 from splatbench.containers.engines import get_engine
 from splatbench.containers.task import EngineMissing, GpuMissing, ImageMissing
+from splatbench.files import sha256_file
 from splatbench.method import MethodError, Unavailable
 from splatbench.provenance import usable_cores
 from splatbench.trace import Diverged
@@ -128,8 +129,9 @@ def _as_rows(prefix: str = "") -> Iterator[None]:
 
 
 def command_of(config: Config) -> tuple[str, ...]:
-    """The command. A child process runs in an empty folder, so files that its words name get absolute paths."""
-    return tuple(str(path.resolve()) if (path := _file(config, word)) else word for word in config.command)
+    """The command. A child process runs in an empty folder, so files that its words name get absolute paths; links
+    stay, since the Python of an environment is one."""
+    return tuple(str(path.absolute()) if (path := _file(config, word)) else word for word in config.command)
 
 
 def program_hash(config: Config) -> str:
@@ -138,7 +140,7 @@ def program_hash(config: Config) -> str:
     digest = hashlib.sha256()
     found = [path for word in config.command if (path := _file(config, word))]
     for path in found:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(sha256_file(path).encode())
     return digest.hexdigest() if found else ""
 
 

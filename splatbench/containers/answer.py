@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import stat
@@ -15,7 +14,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from splatbench.containers import contract
+from splatbench.containers.contract import PICTURES
 from splatbench.containers.task import Ended, Limits
+from splatbench.exchange import parse_npy
 from splatbench.record import Status
 
 #: Bytes of report.json and of error.json.
@@ -149,7 +150,7 @@ def read_decoding(folder: Path, limits: Limits) -> Content:
     Raises:
         NoAnswer: there is none, more than one, or no plain file.
     """
-    return _read_one(folder, (*contract.PICTURES, *contract.GAUSSIANS), limits)
+    return _read_one(folder, (*PICTURES, *contract.GAUSSIANS), limits)
 
 
 def _read_one(folder: Path, names: tuple[str, ...], limits: Limits) -> Content:
@@ -196,20 +197,12 @@ _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a so
 
 
 def array_picture(data: bytes) -> np.ndarray:
-    """uint8 [H, W, 3] of a .npy file; nothing is allocated that the file does not hold.
+    """uint8 [H, W, 3] of a .npy file.
 
     Raises:
         ValueError: any other array, or not such a file.
     """
-    file = io.BytesIO(data)
-    version = np.lib.format.read_magic(file)
-    if version != (1, 0):
-        raise ValueError(f"picture.npy is of format version {version[0]}.{version[1]}, 1.0 is expected")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or fortran:
-        found = clean(f"{dtype} {list(shape)}") + (" in Fortran order" if fortran else "")
-        raise ValueError(f"picture.npy holds {found}; uint8 [H, W, 3] is expected")
-    pixels = np.frombuffer(data, np.uint8, offset=file.tell())
-    if min(shape) < 1 or pixels.size != shape[0] * shape[1] * shape[2]:
-        raise ValueError(f"picture.npy has {pixels.size} bytes of pixels, {list(shape)} needs another number")
-    return pixels.reshape(shape).copy()
+    pixels = parse_npy(PICTURES[0], data)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise ValueError(f"{PICTURES[0]} holds {pixels.dtype} {list(pixels.shape)}; uint8 [H, W, 3] is expected")
+    return np.ascontiguousarray(pixels)

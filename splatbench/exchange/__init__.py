@@ -1,5 +1,6 @@
 """Plain files of named arrays as the door for Gaussians that other code made: read, validated, converted."""
 
+from splatbench.exchange.archive import parse_npy
 from splatbench.exchange.convert import from_gaussians, to_gaussians
 from splatbench.exchange.errors import ExchangeError
 from splatbench.exchange.facts import Facts
@@ -15,6 +16,7 @@ __all__ = [
     "NamedArrays",
     "from_gaussians",
     "parse_arrays",
+    "parse_npy",
     "read_arrays",
     "to_gaussians",
     "write_npz",

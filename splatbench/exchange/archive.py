@@ -55,6 +55,23 @@ def _check(members: list[zipfile.ZipInfo], length: int) -> None:
         raise ExchangeError(f"{length} bytes would unpack to {unpacked}; that is no file of Gaussians")
 
 
+def parse_npy(name: str, data: bytes) -> np.ndarray:
+    """The array of a .npy file; nothing is allocated that the file does not hold.
+
+    Args:
+        name: of the file, for messages.
+
+    Raises:
+        ExchangeError: damaged, of another type than numbers and text, or not of the length that its header says.
+    """
+    try:
+        return _array(name, data)
+    except ExchangeError:
+        raise
+    except Exception as error:  # numpy's parser of headers raises a dozen kinds
+        raise ExchangeError(f"{name!r} is not a readable .npy file: {error}") from error
+
+
 def _array(name: str, data: bytes) -> np.ndarray:
     """The array of a .npy file whose header says exactly as many bytes as follow."""
     stream = io.BytesIO(data)

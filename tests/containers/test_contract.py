@@ -33,7 +33,7 @@ MISBEHAVIOUR: dict[str, tuple[dict, str, str]] = {
     "dies": ({}, "failed", "exit code "),
     "undecided": ({}, "failed", "it wrote payload.bin; with `decoder: gaussians` the answer is gaussians.npz"),
     "wrong_picture": ({}, "failed", "the file holds 8x8 pixels, the original has 40x24"),
-    "huge_header": ({}, "failed", "the decoder: picture.npy has 0 bytes of pixels, [1000000, 1000000, 3] needs"),
+    "huge_header": ({}, "failed", "the decoder: 'picture.npy' says uint8 [1000000, 1000000, 3], but 0 bytes follow"),
     "garbage_picture": ({}, "failed", "not a valid PNG file"),
     "decoder_sleeps": ({"seconds": 1}, "failed", "the decoder: the time limit of 1 s passed"),
     "decoder_link": ({}, "failed", "the decoder: picture.npy is a link; a plain file is expected"),
