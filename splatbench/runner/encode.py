@@ -315,4 +315,4 @@ def check_writable(folder: Path) -> None:
     """
     probe = folder / f".writable-{os.getpid()}"
     write_atomic(probe, b"")
-    probe.unlink()
+    probe.unlink(missing_ok=True)  # a job in another container, or on another machine, may have the same process id

@@ -173,9 +173,11 @@ def check_budget(budget: Budget, height: int, width: int) -> None:
 
 
 def _file(method: Method, name: str, encoding: Any, iterations: int | None, seconds: float) -> File:
-    gaussians = encoding if isinstance(encoding, Gaussians2D) else getattr(encoding, "gaussians", None)
-    if isinstance(gaussians, Gaussians2D):
-        _check_finite(gaussians)
+    # Before they are bytes: a file refuses what is not finite, and that is no fault of the file.
+    parts: list[Any] = [encoding, getattr(encoding, "gaussians", None), getattr(encoding, "picture", None)]
+    for part in parts:
+        if hasattr(part, "check_finite"):
+            _check_finite(part)
     begin = time.perf_counter()
     data = method.to_bytes(encoding)
     to_bytes_seconds = time.perf_counter() - begin
