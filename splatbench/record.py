@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["ok", "diverged", "out_of_memory", "failed", "not_run"]
-Column = Literal["published", "corrected", "ours", "control"]
+Column = Literal["published", "corrected", "ours", "official", "external", "control"]
 
 SCHEMA_VERSION = 1
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from splatbench.codec import BitstreamError, decode
+from splatbench.codec import BitstreamError, decode, peek_method
 from splatbench.exchange import SUFFIXES, ExchangeError, Facts, read_arrays, to_gaussians
 from splatbench.files import sha256_file
 from splatbench.method import Decoded, MethodError, Unavailable
@@ -53,6 +53,7 @@ def read(path: Path, image: np.ndarray, trace: Trace) -> Found:
         if path.suffix == ".s2d":
             found = Found(path.read_bytes())
             _check_picture(decode(found.data), image)
+            trace.note(f"made elsewhere, a .s2d file of the method {peek_method(found.data)}")
             return found
         if path.suffix not in SUFFIXES:
             raise ExchangeError(f"the name must end in {', '.join(SUFFIXES)} or .s2d")

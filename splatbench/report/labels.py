@@ -15,6 +15,8 @@ COLUMN_TITLES = {
     "published": "as published",
     "corrected": "corrected",
     "ours": "ours",
+    "official": "authors' code",
+    "external": "other code",
     "control": "control",
 }
 

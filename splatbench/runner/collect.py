@@ -69,6 +69,7 @@ def _image_records(plan: Plan, run: Run, image: str) -> Iterator[Record]:
 
 def _identity(plan: Plan, run: Run, image: str) -> dict[str, Any]:
     entry = run.entry
+    implementation = entry.implementation or get_method(entry.method).implementation
     return {
         "experiment": plan.experiment.name,
         "dataset": run.dataset,
@@ -77,8 +78,8 @@ def _identity(plan: Plan, run: Run, image: str) -> dict[str, Any]:
         "method": entry.method,
         "title": entry.title,
         "family": entry.family,
-        "column": entry.column,
-        "implementation": entry.implementation or get_method(entry.method).implementation,
+        "column": implementation if entry.column == "ours" else entry.column,
+        "implementation": implementation,
         "config": run.config,
         "config_hash": run.config_hash,
         "budget": run.budget.as_dict(),

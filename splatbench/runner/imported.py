@@ -103,6 +103,7 @@ def record_of(
         method=METHOD,
         title=origin.name,
         family=origin.name,
+        column=origin.implementation,
         implementation=origin.implementation,
         config=config,
         config_hash=config_hash,

@@ -17,6 +17,8 @@ _COLUMNS = {
     "published": "Our code with the published behaviour, known errors included: what the authors' code computes.",
     "corrected": "Our code with the exact mathematics.",
     "ours": "Settings, networks or codecs of ours for which no paper has a counterpart.",
+    "official": "Code of the paper's authors, as its user says, run in a container or read from files that it left.",
+    "external": "Code of somebody else, run in a container or read from files that it left.",
     "control": "Not a contender: codecs, down-sampling, Gaussians at random, the picture itself. Never ranked.",
 }
 _TRACKS = {
