@@ -124,6 +124,16 @@ print(json.dumps({
     assert not owned_by(client, os.getpid())
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to be somebody else")
+def test_an_ordinary_users_task_is_that_user(run, out, monkeypatch):
+    os.chown(out.source, 12345, 54321)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    monkeypatch.setattr(os, "getgid", lambda: 54321)
+    ended = run("sh", "-c", "touch /splatbench/out/x && touch /tmp/x && id -u && id -g", mounts=(out,))
+    assert ended.log.split() == ["12345", "54321"]
+    assert ((out.source / "x").stat().st_uid, (out.source / "x").stat().st_gid) == (12345, 54321)
+
+
 def test_time_limit(run):
     ended = run("sleep", "600", limits=Limits(seconds=0.5))
     assert (ended.ending, ended.exit_code) == ("timeout", None) and ended.seconds < 30
