@@ -116,8 +116,7 @@ class SlurmHost:
 
     # -- its life ---------------------------------------------------------------------------------------------------
     def start(self) -> None:
-        """Raises SlurmMissing, or RuntimeError with the logs where it does not come up."""
-        _check_machine()
+        """Raises RuntimeError with the logs where it does not come up."""
         _end_leftovers()
         for name in ("state", "spool"):
             (self.folder / name).mkdir(parents=True)
@@ -186,6 +185,7 @@ def slurm_host(folder: Path, cpus: int = 2, gpus: int = 1) -> Iterator[SlurmHost
     Raises:
         SlurmMissing: it is not installed, or there is one already.
     """
+    _check_machine()  # before anything: another Slurm's jobs are not ours to end
     host = SlurmHost(folder, cpus, gpus)
     try:
         host.start()

@@ -119,8 +119,7 @@ def test_table_gpus_and_cores(host, project):
     wanting = project(name="wanting", shard_size=2, entries=[_entry("leased", config={"seconds": 1.5})])
     runs = [wanting.on_slurm(), real.on_slurm()]
     try:
-        for run in runs:
-            _finish(run)
+        outputs = [_finish(run) for run in runs]
     finally:
         for run in runs:
             run.kill()
@@ -131,8 +130,12 @@ def test_table_gpus_and_cores(host, project):
     assert table == real.table("local")
 
     assert [row["status"] for row in wanting.table()] == ["ok"] * len(WIDTHS)
+    # Fetching, collecting and the report stay on the machine that Snakemake runs on.
+    for output in outputs:
+        assert {rule for rule in ("fetch", "collect", "report") if f"localrule {rule}:" in output} == {
+            "fetch", "collect", "report"}  # fmt: skip
     jobs = {job.number: job for job in host.jobs()}
-    assert {job.state for job in jobs.values()} == {"COMPLETED"}
+    assert len(jobs) == 2 * 3 and {job.state for job in jobs.values()} == {"COMPLETED"}
     with_gpu = [job for job in jobs.values() if job.gpus]
     assert [job.gpus for job in with_gpu] == [1, 1]
     assert {lease[4] for lease in wanting.leases()} == {job.number for job in with_gpu}

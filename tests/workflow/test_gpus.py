@@ -45,8 +45,7 @@ def _planned(output: str, rule: str) -> list[dict[str, str]]:
 
 
 def test_jobs_share_the_cores_of_the_machine_and_ask_for_one_gpu_each(two_gpus):
-    assert two_gpus.jobs()["encode"] == 3
-    two_gpus.jobs("--cores", "8")
+    assert two_gpus.jobs("--cores", "8")["encode"] == 3
     jobs = _planned(two_gpus.output, "encode")
     assert [(job["gpu"], job["threads"]) for job in jobs] == [("1", "4")] * 3
     assert {job["threads"] for job in _planned(two_gpus.output, "evaluate")} == {"8"}
@@ -76,8 +75,6 @@ def test_jobs_of_a_cluster_do_not_depend_on_the_login_node(two_gpus):
     assert [(job["gpu"], job["threads"], job["mem_mb"], job["runtime"]) for job in jobs] == [
         ("1", "8", "4000", "240")
     ] * 3
-    local = set(re.findall(r"^localrule (\w+):", two_gpus.output, re.M))
-    assert {"fetch", "collect", "report"} <= local and not local & {"encode", "evaluate"}
     two_gpus.jobs("--profile", str(ROOT / "profiles" / "slurm"), "--config", "remote_gpus=false", "encode_threads=3")
     assert {(job["gpu"], job["threads"]) for job in _planned(two_gpus.output, "encode")} == {("0", "3")}
 
