@@ -118,3 +118,14 @@ def test_a_clock_that_begins_with_what_a_start_has_taken():
     trace.stop()
     assert trace.out_of_time() and 2.1 <= trace.seconds < 2.2
     assert 2.0 <= trace.curve[0][1] < 2.05 and 0.1 <= trace.stages["fit"] < 0.2
+
+
+def test_seconds_of_another_process_are_added_while_the_clock_stands_still():
+    trace = Trace(seconds=3.0)
+    trace.start()
+    with trace.stage("outside"), trace.paused():
+        time.sleep(0.1)
+        trace.count(3.0)
+    trace.stop()
+    assert 3.0 <= trace.seconds < 3.05 and trace.out_of_time()
+    assert trace.stages["outside"] == pytest.approx(3.0, abs=0.05)
