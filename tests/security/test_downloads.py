@@ -109,6 +109,13 @@ def test_redirects_to_other_schemes_are_refused(server, reply, tmp_path, locatio
     assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
 
 
+def test_our_manifests_bound_what_is_downloaded():
+    for name in available_datasets():
+        manifest = load_manifest(name)
+        files = [entry for entry in manifest.entries() if manifest.urls(entry)]
+        assert all(entry.bytes is not None or entry.sha256 is not None for entry in files), name
+
+
 def test_our_manifests_name_https_alone():
     for name in available_datasets():
         manifest = load_manifest(name)
