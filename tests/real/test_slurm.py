@@ -169,4 +169,5 @@ def test_killed_and_drained(host, project):
     assert len(finished) == 2 and all(counts[name] == 1 for name in finished)
     assert sum(counts.values()) == len(WIDTHS) + 1  # the one that was under way
     assert [(row["image"], row["status"]) for row in one.table()] == [(f"w{width}", "ok") for width in WIDTHS]
-    assert [ended.state for ended in host.jobs() if ended.number == job] == ["FAILED"]
+    (killed,) = (ended for ended in host.jobs() if ended.number == job)
+    assert killed.state in ("CANCELLED", "FAILED")
