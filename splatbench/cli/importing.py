@@ -62,7 +62,7 @@ def import_result(
     """
     from splatbench.cli.fit import evaluate_elsewhere, print_evaluation, write_encoding
     from splatbench.datasets import load_image
-    from splatbench.metrics import bits_per_pixel
+    from splatbench.metrics import bits_per_pixel, get_metric
     from splatbench.runner import imported
 
     if output.suffix != ".s2d":
@@ -73,6 +73,8 @@ def import_result(
         raise typer.BadParameter(f"--record {record}: the name must end in .jsonl")
     native = gaussians is compression_ratio is bpp is None
     budget = make_budget(gaussians, compression_ratio, bpp, None, None, native, None, None)
+    for metric in filter(None, map(str.strip, metrics.split(","))):
+        get_metric(metric)  # an unknown one is said before anything is written
     picture = load_image(image)
     title = name if name is not None else imported.name_of(file)
     encoded = imported.encode(file, picture, budget, title)
