@@ -42,7 +42,8 @@ class Program:
             return ended.seconds, "the whole life of the container counts, as configured"
         if not marks.complete:
             return ended.seconds, "no time marks: the whole life of the container counts"
-        return marks.seconds, f"the time between the program's marks counts, of {ended.seconds:.2f} s of its container"
+        note = f"the time between the program's marks counts, of {ended.seconds:.2f} s of its container"
+        return min(marks.seconds, ended.seconds), note  # what an engine does before its first look is not the program's
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,8 @@ def test_our_own_method_gives_the_same_file_in_a_container(with_system, crop, tm
     compiled = cache_folder()
     assert compiled is not None
     shutil.copytree(compiled, tmp_path / "cache" / compiled.name)
+    for path in (tmp_path / "cache").rglob("*"):
+        path.chmod(0o777)  # the container's user is another one
     monkeypatch.setattr(WithSystem, "cache", tmp_path / "cache")
     program = {
         "image": with_system,

@@ -272,6 +272,20 @@ def test_marks_between_two_looks_never_flatter(external, engine, crop, gaussians
     assert encode_image(make(external), crop, Budget(gaussians=10)).files[-1].seconds >= 0.1
 
 
+def test_the_start_of_a_container_is_not_the_programs_time(external, engine, crop, gaussians):
+    """It was over before the engine's first look: its life is the upper bound."""
+
+    def work(source: Path, target: Path, task: ContainerTask) -> None:
+        time.sleep(0.3)
+        (target / "started").touch()
+        (target / "finished").touch()
+        write_npz(target / "gaussians.npz", gaussians)
+
+    engine.work = work
+    engine.ended = Ended("exited", 0, "", seconds=0.01)
+    assert encode_image(make(external), crop, Budget(gaussians=10)).files[-1].seconds < 0.1
+
+
 @pytest.mark.parametrize(
     ("settings", "marks", "note"),
     [
