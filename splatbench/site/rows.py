@@ -145,7 +145,7 @@ def _site_row(
         records=tuple(records),
         experiments=tuple(dict.fromkeys(record.experiment for record in group)),
         target=_target(row.record, context, names),
-        stale=staleness(records[0]),
+        stale=tuple(dict.fromkeys(reason for record in records for reason in staleness(record))),
         spread=_repeats(by_seed) if len(seeds) > 1 else {},
         unranked=why_unranked(row, rank_by),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from splatbench.record import Provenance, Record
+from splatbench.record import ContainerImage, Provenance, Record
 from splatbench.site.rows import site_rows
 
 
@@ -170,3 +170,10 @@ def test_counts_that_reach_a_quality_are_told_apart():
     reach = {"method": "air", "family": "AIR", "entry": "air"}
     rows = site_rows([record(budget={"psnr": p}, budget_slug=f"p{p}", **reach) for p in (32.0, 35.0)])
     assert [row.target for row in rows] == ["counts of AIR, air, 32 dB", "counts of AIR, air, 35 dB"]
+
+
+def test_what_any_of_a_rows_records_is_stale_for_is_said_once():
+    old = Provenance(device="cpu", image=ContainerImage(name="splatbench-cpu", recipe="ab" * 32))
+    (row,) = site_rows([record("a"), record("b", provenance=old), record("c", provenance=old)])
+    assert len(row.stale) == len(set(row.stale))
+    assert any("an image of another recipe (splatbench-cpu ababababab" in reason for reason in row.stale)
