@@ -116,10 +116,10 @@ def _merge_files(files: Sequence[Path], output: Path, rule: OnConflict) -> None:
     merged = merge_files(files, output, rule.value)
     _list("conflict", merged.conflicts)
     _list("warning", merged.warnings)
+    yielded = f"; {merged.yielded} rows that were never run yielded to others" if merged.yielded else ""
     typer.echo(
         f"{output}: {merged.written} records of {merged.read} in {merged.files} files; {merged.equal} stood there "
-        f"more than once, {merged.yielded} were never run where another file has results or a reason, "
-        f"{len(merged.conflicts)} conflicts settled by {rule.value}"
+        f"more than once, {len(merged.conflicts)} conflicts settled by {rule.value}{yielded}"
     )
 
 
