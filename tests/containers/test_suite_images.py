@@ -93,6 +93,9 @@ def test_packages_come_before_our_code_and_are_shared():
         assert not any(re.search(r"\b(splatbench|methods)\b|^\. ", rest) for rest in copied), copied
     assert stages("cpu")["python"] == stages("gpu")["python"] == stages("report")["python"]
     assert stages("cpu")["packages"] == stages("gpu")["packages"]
+    venv = ("COPY", "--from=packages /opt/splatbench/venv /opt/splatbench/venv")
+    cpu, gpu = (stages(kind)["suite"] for kind in ("cpu", "gpu"))
+    assert cpu[: cpu.index(venv) + 1] == gpu[: gpu.index(venv) + 1], "the layer of gigabytes is one"
 
 
 def test_the_report_image_has_what_reports_import():
