@@ -77,7 +77,7 @@ format: $(VENV)/.setup-dev
 
 # Against the public list of known holes; needs the network.
 audit: $(VENV)/.setup-dev
-	$(BIN)/uv tool run pip-audit --requirement constraints.txt --no-deps --disable-pip
+	$(BIN)/uv tool run pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
 
 gpu-check: $(VENV)/.setup-dev
 	@$(BIN)/python -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 3)'; code=$$?; \
