@@ -45,7 +45,7 @@ def test_random_damage_to_caches(project: Project, undisturbed: Table) -> None:
 
 @pytest.mark.slow
 def test_a_thousand_damages(project: Project, undisturbed: Table) -> None:
-    _check(project, undisturbed, range(1_000, 2_000), 1, "results", "cache")
+    _check(project, undisturbed, range(1_000, 2_000), 4, "results", "cache")
 
 
 def test_a_changed_value_is_measured_again(project: Project, undisturbed: Table) -> None:
