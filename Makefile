@@ -62,7 +62,7 @@ test-slow: $(VENV)/.setup-dev browser
 	$(BIN)/python -m pytest -m "slow and not gpu and not real" --timeout 3600
 
 test-real: engines
-	$(BIN)/python -m pytest -m "real" tests/real --timeout 1800
+	$(BIN)/python -m pytest -m "real and not slow" tests/real --timeout 1800
 
 lint: $(VENV)/.setup-dev
 	$(BIN)/ruff check .

@@ -49,7 +49,8 @@ class Project:
         for name in ("encodes.txt", "leases.txt"):
             (folder / name).touch()
         values = {"datasets": [{"folder": str(folder / "pictures")}], "metrics": ["psnr"], "controls": False}
-        (folder / "experiment.yaml").write_text(yaml.safe_dump(values | settings))
+        self.experiment = folder / "experiment.yaml"
+        self.experiment.write_text(yaml.safe_dump(values | settings))
         self.environment = os.environ | {
             "SPLATBENCH_METHODS": str(ROOT / "tests" / "runner" / "methods"),
             "SPLATBENCH_CACHE": str(folder / "cache"),
@@ -75,7 +76,7 @@ class Project:
 
     def _start(self, *options: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
-                   "--configfile", str(self.folder / "experiment.yaml"), *options]  # fmt: skip
+                   "--configfile", str(self.experiment), *options]  # fmt: skip
         return subprocess.Popen(
             command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -105,8 +106,8 @@ def _entry(method: str, name: str | None = None, **values: Any) -> dict[str, Any
     return {"id": name, "title": name, "family": name, "method": method, "budgets": [{"gaussians": 100}]} | values
 
 
-def _finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=SECONDS)
+def _finish(process: subprocess.Popen[str], seconds: float = SECONDS) -> str:
+    output, _ = process.communicate(timeout=seconds)
     assert process.returncode == 0, output
     return output
 
@@ -171,3 +172,16 @@ def test_killed_and_drained(host, project):
     assert [(row["image"], row["status"]) for row in one.table()] == [(f"w{width}", "ok") for width in WIDTHS]
     (killed,) = (ended for ended in host.jobs() if ended.number == job)
     assert killed.state in ("CANCELLED", "FAILED")
+
+
+@pytest.mark.slow
+def test_default_experiment(host, project):
+    """config/sample.yaml, all methods and controls: the table of a local run, files bit for bit."""
+    sample = project(name="sample")
+    sample.experiment = ROOT / "config" / "sample.yaml"
+    del sample.environment["SPLATBENCH_METHODS"]
+    # The fake GPU is none that a method could use.
+    _finish(sample.on_slurm("--config", "encode_threads=1", "evaluate_threads=1", "remote_gpus=false"), 3000)
+    _finish(sample.locally(), 3000)
+    assert sample.table() == sample.table("local")
+    assert {row["status"] for row in sample.table()} == {"ok"}
