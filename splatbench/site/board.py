@@ -101,7 +101,8 @@ def columns(names: Sequence[str]) -> list[Column]:
             "column",
             "Column",
             "As published: repeats the published code, known faults included. Corrected: these faults mended. "
-            "Ours: a method or weights of this project. Control: not a Gaussian method, or one that shows what a "
+            "Ours: a method or weights of this project. Authors' code, other code: not of this project, run in a "
+            "container or read from files. Control: not a Gaussian method, or one that shows what a "
             "trivial answer gets; never ranked.",
         ),
         Column(
