@@ -4,7 +4,8 @@ from splatbench.exchange.archive import parse_npy
 from splatbench.exchange.convert import from_gaussians, to_gaussians
 from splatbench.exchange.errors import ExchangeError
 from splatbench.exchange.facts import Facts
-from splatbench.exchange.reading import ARRAYS, FACTS, SUFFIXES, NamedArrays, parse_arrays, read_arrays
+from splatbench.exchange.limits import ARRAYS
+from splatbench.exchange.reading import FACTS, SUFFIXES, NamedArrays, parse_arrays, read_arrays
 from splatbench.exchange.writing import write_npz
 
 __all__ = [

@@ -1,4 +1,5 @@
-"""From named arrays in stated conventions to Gaussians2D, and back. Arithmetic in float64, rounded once."""
+"""From named arrays in stated conventions to Gaussians2D, and back. Arithmetic in float64, rounded once; so many
+Gaussians at a time, since float64 takes eight times what a file's bytes do."""
 
 from __future__ import annotations
 
@@ -6,15 +7,16 @@ import numpy as np
 
 from splatbench.codec.dispatch import MAX_MAGNITUDE
 from splatbench.exchange.covariance import READERS, Arrays, refuse
-from splatbench.exchange.errors import ExchangeError
+from splatbench.exchange.errors import BadValues, ExchangeError
 from splatbench.exchange.facts import VERSION, Facts, TopkFacts, choices
+from splatbench.exchange.limits import COLUMNS, check_declared
 from splatbench.exchange.reading import NamedArrays
 from splatbench.gaussians import COMPAT_FLAGS, Gaussians2D, TopkSettings
 
-MAX_GAUSSIANS = 1 << 26
+#: Gaussians that are converted at a time.
+BLOCK = 1 << 16
 #: The ways to give a covariance: names of the arrays that belong together.
 FORMS = (("scales", "angles"), ("cholesky",), ("covariance",), ("conic",))
-_COLUMNS = {"means": 2, "scales": 2, "angles": 1, "cholesky": 3, "covariance": 3, "conic": 3, "opacities": 1}
 
 #: Flags of `splatbench.gaussians.COMPAT_FLAGS` that a blend can be drawn with.
 _COMPAT = {"sum": COMPAT_FLAGS, "topk": ("tiles_3sigma",), "alpha": ()}
@@ -43,16 +45,9 @@ def to_gaussians(named: NamedArrays, size: tuple[int, int]) -> Gaussians2D:
         raise ExchangeError(f"the file is for a picture of {given} pixels (width x height), this one has {wanted}")
     form = _form(named.arrays)
     _check_facts(facts, named.arrays)
-    arrays = _shaped(named.arrays)
-    with np.errstate(all="ignore"):  # what overflows is found below
-        fields = {"means": _means(arrays["means"], facts), "colors": _colors(arrays["colors"], facts)}
-        if "opacities" in arrays:
-            fields["opacities"] = _opacities(arrays["opacities"][:, 0], facts)
-        fields |= READERS[form[0]](arrays, facts)
-        rounded = {name: values.astype(np.float32) for name, values in fields.items()}
-    _check_values(rounded, form[0])
-    step = -1 if facts.order == "back_to_front" else 1
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(values[::step])) for name, values in rounded.items()}
+    check_declared({name: (values.dtype, values.shape) for name, values in named.arrays.items()})
+    fields = _converted(named.arrays, facts, form[0])
+    tensors = {name: torch.from_numpy(values) for name, values in fields.items()}
     try:
         topk = TopkSettings(**facts.topk.model_dump()) if facts.topk else TopkSettings()
         return Gaussians2D(
@@ -142,22 +137,43 @@ def _check_facts(facts: Facts, arrays: Arrays) -> None:
         raise ExchangeError(f"blend {facts.blend!r} knows no compat flag {odd[0]!r} (known: {known})")
 
 
-def _shaped(arrays: Arrays) -> dict[str, np.ndarray]:
-    """float64 [N, columns], finite."""
-    n = arrays["means"].shape[0] if arrays["means"].ndim else 0
-    if not 1 <= n <= MAX_GAUSSIANS:
-        raise ExchangeError(f"the array 'means' holds {n} Gaussians; expected 1 to {MAX_GAUSSIANS}")
-    shaped = {}
-    for name, values in arrays.items():
-        columns = _COLUMNS.get(name, values.shape[-1] if values.ndim == 2 else 0)
-        if values.shape != (n, columns) and not (columns == 1 and values.shape == (n,)):
-            wanted = f"[{n}, {columns or 'channels'}]" if columns != 1 else f"[{n}]"
-            raise ExchangeError(f"the array {name!r} has shape {list(values.shape)}; expected {wanted}")
-        shaped[name] = values.reshape(n, columns).astype(np.float64)
-        refuse(name, ~np.isfinite(shaped[name]), "NaN or infinite")
-    if not shaped["colors"].shape[1]:
-        raise ExchangeError("the array 'colors' has no channels")
-    return shaped
+# -- block by block ----------------------------------------------------------------------------------------------------
+def _converted(arrays: Arrays, facts: Facts, form: str) -> dict[str, np.ndarray]:
+    """The fields of Gaussians2D, float32, in the order of drawing."""
+    n = len(arrays["means"])
+    made: dict[str, np.ndarray] = {}
+    step = -1 if facts.order == "back_to_front" else 1
+    for begin in range(0, n, BLOCK):
+        end = min(begin + BLOCK, n)
+        try:
+            fields = _block({name: values[begin:end] for name, values in arrays.items()}, facts, form)
+        except BadValues as bad:
+            raise BadValues(bad.name, bad.rows + begin, bad.why, among=end if end < n else None) from None
+        for name, values in fields.items():
+            if name not in made:
+                made[name] = np.empty((n, *values.shape[1:]), np.float32)
+            made[name][::step][begin:end] = values
+    return made
+
+
+def _block(arrays: Arrays, facts: Facts, form: str) -> dict[str, np.ndarray]:
+    """The fields of some Gaussians, float32."""
+    arrays = {name: _float64(name, values) for name, values in arrays.items()}
+    with np.errstate(all="ignore"):  # what overflows is found below
+        fields = {"means": _means(arrays["means"], facts), "colors": _colors(arrays["colors"], facts)}
+        if "opacities" in arrays:
+            fields["opacities"] = _opacities(arrays["opacities"][:, 0], facts)
+        fields |= READERS[form](arrays, facts)
+        rounded = {name: values.astype(np.float32) for name, values in fields.items()}
+    _check_values(rounded, form)
+    return rounded
+
+
+def _float64(name: str, values: np.ndarray) -> np.ndarray:
+    """[N, columns], finite; of a shape that `check_declared` has accepted."""
+    values = values.reshape(len(values), COLUMNS[name] or values.shape[1]).astype(np.float64)
+    refuse(name, ~np.isfinite(values), "NaN or infinite")
+    return values
 
 
 # -- one quantity each -------------------------------------------------------------------------------------------------

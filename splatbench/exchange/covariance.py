@@ -7,18 +7,17 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from splatbench.exchange.errors import ExchangeError
+from splatbench.exchange.errors import BadValues
 from splatbench.exchange.facts import Facts
 
 Arrays = Mapping[str, np.ndarray]
 
 
 def refuse(name: str, bad: np.ndarray, why: str) -> None:
-    """Raises ExchangeError naming the array and the first Gaussians with bad values, bool [N] or [N, columns]."""
+    """Raises BadValues naming the array and the first Gaussians with bad values, bool [N] or [N, columns]."""
     rows = np.flatnonzero(bad.reshape(len(bad), math.prod(bad.shape[1:])).any(1))
     if len(rows):
-        first = ", ".join(map(str, rows[:3])) + (" ..." if len(rows) > 3 else "")
-        raise ExchangeError(f"the array {name!r}: values of {len(rows)} Gaussians are {why} (counted from 0: {first})")
+        raise BadValues(name, rows, why)
 
 
 def _stretch(facts: Facts) -> np.ndarray:

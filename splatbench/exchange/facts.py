@@ -7,13 +7,15 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from splatbench.exchange.errors import ExchangeError
+from splatbench.exchange.errors import ExchangeError, twice
 from splatbench.gaussians import TOPK_MIN_RESPONSE, Blend
 
 VERSION: Final = 1
 #: Characters of the facts' JSON; room for everything that is meant, with long notes.
 MAX_CHARACTERS = 1 << 16
 MAX_PIXELS = 1 << 31
+#: Of the facts that are wrong, so many are named.
+MAX_SENTENCES = 8
 
 
 def _printable(text: str) -> str:
@@ -105,7 +107,8 @@ def parse(text: str) -> Facts:
     except ExchangeError:
         raise
     except ValidationError as error:
-        raise ExchangeError("; ".join(dict.fromkeys(_sentence(detail) for detail in error.errors()))) from None
+        sentences = dict.fromkeys(_sentence(detail) for detail in error.errors()[:MAX_SENTENCES])
+        raise ExchangeError("; ".join(sentences)) from None
     except (ValueError, RecursionError) as error:
         raise ExchangeError(f"the facts are not a JSON object: {error}") from None
 
@@ -133,9 +136,8 @@ def _literals(annotation: Any, found: list[str]) -> None:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ExchangeError(f"the fact {twice!r} is given twice")
+    if doubled := twice(name for name, _ in pairs):
+        raise ExchangeError(f"the fact {doubled!r} is given twice")
     return dict(pairs)
 
 

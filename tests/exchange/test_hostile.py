@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from splatbench.exchange import ExchangeError, read_arrays, to_gaussians, write_npz
-from splatbench.exchange.reading import MAX_BYTES
+from splatbench.exchange.limits import MAX_BYTES
 from splatbench.gaussians import Gaussians2D
 from tests.exchange.conftest import SIZE, arrays, facts
 
