@@ -86,6 +86,8 @@ def check_end(ended: Ended, folder: Path, limits: Limits) -> None:
         raise NoAnswer("failed", f"the time limit of {limits.seconds:g} s passed{_said(ended)}")
     if ended.ending == "memory":
         raise NoAnswer("out_of_memory", f"the memory limit of {limits.memory_mib} MiB was reached{_said(ended)}")
+    if ended.ending == "system memory":
+        raise NoAnswer("out_of_memory", f"the system ended it because memory ran out{_said(ended)}")
     if ended.ending == "output":
         raise NoAnswer("failed", f"it wrote more than the {limits.output_mib} MiB that are allowed{_said(ended)}")
     if ended.ending == "pids":

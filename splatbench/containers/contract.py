@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from splatbench.budget import Budget
-from splatbench.containers.folders import remove_tree
 from splatbench.containers.task import Mount
 
 VERSION: Final = "1"
@@ -147,17 +145,16 @@ class JobFolder:
 @contextlib.contextmanager
 def job_folder() -> Iterator[JobFolder]:
     """Fresh folders in a place that no other user of this machine can enter; removed at the end with all that the
-    program left there.
+    program left there (`scratch_folder`).
 
     Raises:
         OSError: they cannot be made.
     """
-    root = Path(tempfile.mkdtemp(prefix="splatbench-job-"))
-    try:
+    from splatbench.containers.scratch import scratch_folder  # needs psutil, which what only reads results may lack
+
+    with scratch_folder() as root:
         folder = JobFolder(root / "in", root / "out")
         for path in (folder.input, folder.output):
             path.mkdir()
             path.chmod(0o755)  # programs in containers may be another user; mkdir's mode is masked
         yield folder
-    finally:
-        remove_tree(root)

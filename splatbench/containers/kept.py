@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -16,12 +16,15 @@ import psutil
 
 from splatbench.containers import keeper
 from splatbench.containers.engines import LOG_BYTES, log_tail
-from splatbench.containers.folders import remove_tree
+from splatbench.containers.memory_kills import memory_kills
+from splatbench.containers.scratch import scratch_folder
 from splatbench.containers.task import ContainerTask, Ended, EngineMissing
 from splatbench.containers.watching import MIB, family, follow
 
 #: Seconds that a family may take to die.
 _DEATH_SECONDS = 30
+#: How the keeper says that its program was ended by SIGKILL.
+_KILLED = 128 + signal.SIGKILL
 
 
 def run_kept(task: ContainerTask, command: Callable[[Path], Sequence[str]], environment: Mapping[str, str]) -> Ended:
@@ -36,8 +39,11 @@ def run_kept(task: ContainerTask, command: Callable[[Path], Sequence[str]], envi
     Raises:
         EngineMissing: the processes do not die.
     """
-    with _empty_folder() as folder:
+    with scratch_folder() as scratch:
+        folder = scratch / "home"
+        folder.mkdir()
         home = dict.fromkeys(("HOME", "TMPDIR"), str(folder))
+        killed_before = memory_kills()
         begun = time.perf_counter()
         # One byte more than all files together may have, so that a file which stops there is seen to be too long.
         longest = task.limits.output_mib * MIB + 1
@@ -57,17 +63,10 @@ def run_kept(task: ContainerTask, command: Callable[[Path], Sequence[str]], envi
                 ending, peak = follow(task, ended, lambda: family(root), enforce=True, writable=[folder])
             finally:
                 _end(process, ended)
+        if ending == "exited" and process.returncode == _KILLED and memory_kills() > killed_before:
+            ending = "system memory"
         code = process.returncode if ending == "exited" else None
         return Ended(ending, code, log.tail(), time.perf_counter() - begun, peak)
-
-
-@contextlib.contextmanager
-def _empty_folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="splatbench-"))
-    try:
-        yield folder
-    finally:
-        remove_tree(folder)
 
 
 class _End:

@@ -11,7 +11,8 @@ EngineName = Literal["docker", "apptainer", "process"]
 
 #: How a task ended: by itself (with an exit code), or ended by the engine for the limit that it broke, or by `watch`.
 #: "pids" comes from engines that count processes; where the kernel refuses the next one, the program sees an error.
-Ending = Literal["exited", "timeout", "memory", "output", "pids", "stopped"]
+#: "system memory": not the limit of the task was reached, the machine's own memory ran out.
+Ending = Literal["exited", "timeout", "memory", "system memory", "output", "pids", "stopped"]
 
 
 class EngineMissing(RuntimeError):

@@ -21,6 +21,7 @@ from types import TracebackType
 
 from pydantic import BaseModel
 
+from splatbench.containers.memory_kills import memory_kills
 from splatbench.record import Status
 from splatbench.runner.results import write_document
 
@@ -78,7 +79,7 @@ def run_supervised(
     mark = mark_path(root, shard)
     while True:
         job = uuid.uuid4().hex
-        killed_before = _out_of_memory_kills()
+        killed_before = memory_kills()
         die_with_us = _die_with_parent if sys.platform == "linux" else None
         process = subprocess.Popen(command, env={**(environment or os.environ), JOB: job}, preexec_fn=die_with_us)
         try:
@@ -90,7 +91,7 @@ def run_supervised(
         if code >= 0:
             return code
         number = signal.Signals(-code)
-        outcome = _outcome(number, _out_of_memory_kills() > killed_before)
+        outcome = _outcome(number, memory_kills() > killed_before)
         if outcome is None or not _complete_row(mark, job, outcome, report):
             report(f"ended by {number.name}; the next run goes on where it stopped")
             return 128 + number
@@ -123,15 +124,6 @@ def _complete_row(mark: Path, job: str, outcome: tuple[Status, str], report: Cal
     mark.unlink()
     report(f"{path.stem}: {outcome[0]}: {outcome[1]}; going on with the rest")
     return True
-
-
-def _out_of_memory_kills() -> int:
-    """Processes that Linux has killed for memory since it started; 0 where that is not known."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return 0
 
 
 def _die_with_parent() -> None:

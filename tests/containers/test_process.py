@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from splatbench.containers import kept
+from splatbench.containers.answer import NoAnswer, check_end
 from splatbench.containers.engines import get_engine
 from splatbench.containers.task import ContainerTask, ImageMissing, Limits, Mount
 
@@ -52,6 +54,18 @@ def test_exit_code_and_log_of_both_streams():
 
 def test_a_signal_is_an_exit_code():
     assert run("sh", "-c", "kill -9 $$").exit_code == 128 + signal.SIGKILL
+
+
+def test_the_system_ran_out_of_memory(monkeypatch, tmp_path):
+    """Linux counts such kills; the counter is played, the kill is real."""
+    kills = iter([3, 4, 4, 4])
+    monkeypatch.setattr(kept, "memory_kills", lambda: next(kills))
+    ended = run("sh", "-c", "echo last words; kill -9 $$")
+    assert (ended.ending, ended.exit_code) == ("system memory", None)
+    with pytest.raises(NoAnswer, match="^the system ended it because memory ran out: last words$") as caught:
+        check_end(ended, tmp_path, Limits())
+    assert caught.value.status == "out_of_memory"
+    assert run("sh", "-c", "kill -9 $$").exit_code == 137, "somebody else did it"
 
 
 def test_the_environment_is_scrubbed(monkeypatch):

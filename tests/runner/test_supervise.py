@@ -57,7 +57,7 @@ def test_a_crash_is_a_row_and_the_rest_goes_on(tmp_path, name):
 
 def test_killed_for_memory_is_a_row(tmp_path, monkeypatch):
     kills = iter([0, 1, 1, 1])
-    monkeypatch.setattr(supervise, "_out_of_memory_kills", lambda: next(kills))
+    monkeypatch.setattr(supervise, "memory_kills", lambda: next(kills))
     code, _, _ = _run(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
     assert code == 0
     assert _statuses(tmp_path) == {"a": "ok", "b": "out_of_memory", "c": "ok"}
