@@ -28,17 +28,19 @@ def dockerfile(kind: Kind) -> str:
 
 
 def recipe(kind: Kind, root: Path = ROOT) -> str:
-    """Hex SHA-256 over names and contents of all that decides an image's environment: the files of its folder
-    (Dockerfile, lists of packages), the pinned versions, the project's metadata. Our code is not among them: rows have
-    its commit, and methods have versions.
+    """Hex SHA-256 over names and contents of all that decides an image's environment: the Dockerfile, the files of its
+    folder that it names (lists of packages), the pinned versions, the project's metadata. Our code is not among them:
+    rows have its commit, and methods have versions. Nor is what else lies in the folder, such as an editor's files.
 
     Raises:
         FileNotFoundError: the project's files are not beside the library.
     """
-    folder = Path(root, dockerfile(kind)).parent
-    files = [*folder.rglob("*"), *(root / name for name in _SHARED)]
-    if not Path(root, dockerfile(kind)).is_file():
-        raise FileNotFoundError(2, "no recipe of an image: run this in a checkout of splatbench", str(folder))
+    main = Path(root, dockerfile(kind))
+    if not main.is_file():
+        raise FileNotFoundError(2, "no recipe of an image: run this in a checkout of splatbench", str(main.parent))
+    words = set(main.read_text(encoding="utf-8").split())
+    lists = [path for path in main.parent.rglob("*") if path.relative_to(root).as_posix() in words]
+    files = [main, *lists, *(root / name for name in _SHARED)]
     digest = hashlib.sha256()
     for name, path in sorted((path.relative_to(root).as_posix(), path) for path in files if path.is_file()):
         content = path.read_bytes()

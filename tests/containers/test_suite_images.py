@@ -164,6 +164,19 @@ def test_recipes_follow_what_decides_the_environment_and_nothing_else(project):
     assert recipe.recipe("cpu", project) == again
 
 
+def test_what_else_lies_beside_a_recipe_is_not_of_it(project):
+    """With and without git: an editor's file makes no row stale, a list that the Dockerfile names does."""
+    folder = project / "containers/report"
+    before = recipe.recipe("report", project)
+    (folder / ".Dockerfile.swp").write_text("1")
+    (folder / "notes.txt").write_text("1")
+    assert recipe.recipe("report", project) == before
+    (folder / "requirements.txt").write_text("snakemake==9\n")
+    with_list = recipe.recipe("report", project)
+    (folder / "requirements.txt").write_text("snakemake==10\n")
+    assert len({before, with_list, recipe.recipe("report", project)}) == 3
+
+
 def test_a_recipe_needs_the_projects_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="checkout"):
         recipe.recipe("cpu", tmp_path)
