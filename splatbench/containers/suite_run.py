@@ -64,7 +64,7 @@ def all_mounts(run: SuiteRun, environ: Mapping[str, str]) -> list[Mount]:
     """What the inside sees of this machine; a folder that is asked for twice is writable if one of them says so.
 
     Raises:
-        ValueError: the working folder is the root of all files.
+        ValueError: the working folder is the root of all files, or `mounts` would hide it or the cache.
         FileNotFoundError: a file or folder of `read_only` is missing.
     """
     if run.folder == Path("/"):
@@ -72,6 +72,10 @@ def all_mounts(run: SuiteRun, environ: Mapping[str, str]) -> list[Mount]:
     for path in run.read_only:
         if not path.exists():
             raise FileNotFoundError(2, "a container cannot be given what is not there", str(path))
+    for mount in run.mounts:
+        if Path(mount.target) in (run.folder, run.cache) and mount.source != Path(mount.target):
+            kind = "working" if Path(mount.target) == run.folder else "cache"
+            raise ValueError(f"--mount {mount.source}:{mount.target}: the {kind} folder is there; take another target")
     named = [path for name in FOLDER_VARIABLES for path in _folders(environ.get(name, "")) if path.is_dir()]
     mounts = {str(path): Mount(path, str(path)) for path in (*named, *run.read_only)}
     mounts |= {each.target: each for each in run.mounts}

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,15 @@ def test_more_mounts_keep_their_targets(run, tmp_path):
     assert more in all_mounts(wanted, {}) and Mount(tmp_path / "weights", f"{tmp_path}/weights") in all_mounts(
         wanted, {}
     )
+
+
+@pytest.mark.parametrize(("target", "kind"), [("project", "working"), ("cache", "cache"), ("cache/", "cache")])
+def test_a_mount_that_would_be_covered_is_refused(run, tmp_path, target, kind):
+    more = Mount(tmp_path / "data", f"{tmp_path}/{target}")
+    with pytest.raises(ValueError, match=f"--mount {tmp_path}/data:{more.target}: the {kind} folder is there"):
+        all_mounts(replace(run, mounts=(more,)), {})
+    same = Mount(run.folder, str(run.folder))
+    assert Mount(run.folder, str(run.folder), read_only=False) in all_mounts(replace(run, mounts=(same,)), {})
 
 
 def test_the_root_is_no_working_folder(run):
