@@ -68,6 +68,12 @@ class Method(abc.ABC):
         self.device = device
 
     @property
+    def container(self) -> Mapping[str, str] | None:
+        """What does the work of `encode` in its place, as fields of `splatbench.record.ContainerImage`: also rows that
+        fail name it. None where this process does it, or a file has the result."""
+        return None
+
+    @property
     def suffix(self) -> str:
         """Of the file that `to_bytes` makes; one of `suffixes`."""
         return self.suffixes[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,13 +19,11 @@ class Outside:
     """What is known of work that another process did for `encode`.
 
     Attributes:
-        container: fields of `splatbench.record.ContainerImage`; None for a file that was made elsewhere.
         peak_memory_mib: of that process with its children, in MiB; None where nobody measured it.
         elsewhere: the work was done before, out of sight: the clock has seen the reading of a file and nothing else,
             so there is no encode time.
     """
 
-    container: Mapping[str, str] | None = None
     peak_memory_mib: float | None = None
     elsewhere: bool = False
 

@@ -49,6 +49,10 @@ class External(Method):
         super().__init__(config, device)
         self._container = container.Container(config, device)
 
+    @property
+    def container(self) -> Mapping[str, str] | None:
+        return None if self.config.files or self.config.imported else self._container.identity
+
     @classmethod
     def make_config(cls, settings: Mapping[str, Any]) -> Config:
         return make_config(settings, f"method {cls.name or 'external'}")
@@ -104,7 +108,7 @@ class External(Method):
             trace.note(note)
         if budget.seconds is not None and made.seconds > 1.05 * budget.seconds:
             trace.note(f"it took {made.seconds:.2f} s, the budget allows {budget.seconds:g} s")
-        trace.outside = Outside(container=self._container.identity, peak_memory_mib=made.peak_memory_mib)
+        trace.outside = Outside(peak_memory_mib=made.peak_memory_mib)
         return encoding
 
     @staticmethod

@@ -19,6 +19,8 @@ from .files import check_pattern, digest_of
 
 #: Characters of `settings` as JSON.
 MAX_SETTINGS = 1 << 16
+#: Of a limit: in bytes it still fits 63 bits. Of the time limit: ten years, which every clock and wait can hold.
+MAX_LIMIT, MAX_SECONDS = 1 << 40, 10 * 366 * 86400
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,9 @@ class Config:
             raise ValueError(f"digest: expected sha256: and 64 hex digits, of an image or files; got {self.digest!r}")
         for item in fields(self.limits):
             value, least = getattr(self.limits, item.name), 0 if item.name == "threads" else 1
-            if not least <= value <= 1 << 40:
-                raise ValueError(f"limits.{item.name} must be at least {least}, got {value}")
+            most = MAX_SECONDS if item.name == "seconds" else MAX_LIMIT
+            if not least <= value <= most:
+                raise ValueError(f"limits.{item.name} must be from {least} to {most}, got {value}")
         try:
             text = json.dumps(self.settings, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:

@@ -17,6 +17,7 @@ from splatbench.containers import perform
 from splatbench.containers.answer import NoAnswer
 from splatbench.containers.contract import DecodeJob, EncodeJob, JobBudget
 from splatbench.containers.engines import get_engine
+from splatbench.containers.references import digest_in
 from splatbench.containers.task import EngineMissing, GpuMissing, ImageMissing
 from splatbench.files import sha256_file
 from splatbench.method import MethodError, Unavailable
@@ -55,7 +56,7 @@ class Container:
             limits = replace(self.config.limits, threads=self._threads())
             self._program = perform.Program(
                 get_engine(self.config.engine),
-                self.config.image,
+                self._exact_image(),
                 command_of(self.config),
                 limits,
                 gpu=self._gpu(),
@@ -76,6 +77,11 @@ class Container:
                 f"the image {config.image} is {found} here, the configuration says {config.digest}: get that image, or "
                 "leave `digest` out to take this one"
             )
+
+    def _exact_image(self) -> str:
+        """The reference with the digest that was checked: a name may stand for another image when a job begins."""
+        image, digest = self.config.image, self.config.digest
+        return f"{image}@{digest}" if image and not digest_in(image) else image
 
     def _threads(self) -> int:
         return self.config.limits.threads or int(os.environ.get("SPLATBENCH_THREADS", "0")) or usable_cores()
@@ -131,20 +137,28 @@ def _as_rows(prefix: str = "") -> Iterator[None]:
 def command_of(config: Config) -> tuple[str, ...]:
     """The command. A child process runs in an empty folder, so files that its words name get absolute paths; links
     stay, since the Python of an environment is one."""
-    return tuple(str(path.absolute()) if (path := _file(config, word)) else word for word in config.command)
+    return tuple(
+        f"{found[0].absolute()}{found[1]}" if (found := _file(config, word)) else word for word in config.command
+    )
 
 
 def program_hash(config: Config) -> str:
     """SHA-256 of the files that the command of a child process names: they decide its results. An image has its digest
     for that."""
     digest = hashlib.sha256()
-    found = [path for word in config.command if (path := _file(config, word))]
+    found = [named[0] for word in config.command if (named := _file(config, word))]
     for path in found:
         digest.update(sha256_file(path).encode())
     return digest.hexdigest() if found else ""
 
 
-def _file(config: Config, word: str) -> Path | None:
-    """The file of this machine that a word of a child process's command names."""
-    path = Path(word)
-    return path if config.engine == "process" and path.is_file() else None
+def _file(config: Config, word: str) -> tuple[Path, str] | None:
+    """The file of this machine that a word of a child process's command names, and what follows its path: the runner's
+    FILE:OBJECT names a file, too."""
+    if config.engine != "process":
+        return None
+    before, colon, after = word.rpartition(":")
+    for path, rest in ((word, ""), (before, colon + after)):
+        if path and Path(path).is_file():
+            return Path(path), rest
+    return None

@@ -170,6 +170,7 @@ class _Encoder:
                 result.start, start = warm_start(self.plan, task.run, task.image)
             method = self._method(task, start)
             result.provenance = self._provenance(method.device)
+            result.container = ContainerImage(**method.container) if method.container else None
             entry = task.run.entry
             with self.reporter.steps(task.label) as on_step:
                 repeats = self.plan.experiment.timing_repeats
@@ -286,7 +287,6 @@ def _fill(result: EncodeResult, encoded: Encoded, stem: str, suffix: str) -> tup
     result.curve = encoded.curve
     result.peak_memory_mib = encoded.peak_memory_mib
     result.energy_joules, result.energy_source = encoded.energy_joules, encoded.energy_source
-    result.container = ContainerImage(**encoded.container) if encoded.container else None
     return result, contents
 
 

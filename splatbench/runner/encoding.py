@@ -8,7 +8,7 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -65,7 +65,6 @@ class Encoded:
     peak_memory_mib: float | None = None
     energy_joules: float | None = None
     energy_source: str | None = None
-    container: Mapping[str, str] | None = None
 
 
 def encode_image(
@@ -142,7 +141,6 @@ def encode_image(
     result.peak_memory_mib = peak.mib()
     if method.outside:
         result.peak_memory_mib = trace.outside.peak_memory_mib if trace.outside else None
-        result.container = trace.outside.container if trace.outside else None
         if trace.outside and trace.outside.elsewhere:
             _forget_times(result)
     if start is None and None not in energies:  # that of a start was not read, and half a figure is none

@@ -77,6 +77,7 @@ def test_each_misbehaviour_has_its_row(rows, beside, mode):
     bad = (beside if mode in BESIDE else rows).of(mode, BAD)
     assert bad.status == status and reason in bad.reason, bad.reason
     assert bad.reason.isprintable() and len(bad.reason) < 400
+    assert bad.container is not None and f"hostile.py {mode} " in bad.container.name, "also what failed names what ran"
 
 
 @pytest.mark.parametrize("mode", BESIDE)

@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from splatbench.containers import reaper
+from splatbench.containers.docker import _GRACE_SECONDS
+from splatbench.method import get_method
 
 
 @pytest.fixture
@@ -44,6 +46,15 @@ def test_a_harness_that_died(harness):
 def test_a_harness_that_hangs(harness):
     assert reaper.main("c", 0.05) == 0 and harness.removed == ["c"] * 3
     os.close(harness.pipe)
+
+
+def test_the_longest_time_limit(harness):
+    """What a configuration may ask for can be waited for."""
+    longest = sys.modules[get_method("external").Config.__module__].MAX_SECONDS
+    os.write(harness.pipe, b".")
+    os.close(harness.pipe)
+    assert longest == 10 * 366 * 86400
+    assert reaper.main("c", longest + _GRACE_SECONDS) == 0 and harness.removed == []
 
 
 def test_a_daemon_that_never_answers(harness, monkeypatch):

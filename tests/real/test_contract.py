@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import socket
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "containers"))
@@ -21,7 +23,7 @@ from splatbench.budget import Budget
 from splatbench.codec import decode
 from splatbench.containers.docker import DockerEngine
 from splatbench.containers.task import ContainerTask, Ended, Mount
-from splatbench.method import get_method
+from splatbench.method import MethodError, Unavailable, get_method
 from splatbench.render.jit import cache_folder
 from splatbench.runner.encoding import encode_image
 
@@ -156,10 +158,37 @@ def test_our_own_method_gives_the_same_file_in_a_container(with_system, crop, tm
         "limits": {"memory_mib": 4096, "threads": 1},
     }
     external = get_method("external")
-    through = encode_image(external(external.make_config(program)), crop, budget, seed=3)
+    method = external(external.make_config(program))
+    through = encode_image(method, crop, budget, seed=3)
     assert through.files[-1].data == direct
-    assert len(decode(direct)) == 50 and through.container["digest"].startswith("sha256:")
+    assert len(decode(direct)) == 50 and method.container["digest"].startswith("sha256:")
     assert through.files[-1].iterations == 20
+
+
+def test_a_name_that_is_given_to_another_image_while_it_is_in_use(with_system, crop):
+    """What runs is what rows name: the image that the name stood for when the method was prepared."""
+    name, budget = "splatbench-test/moved:1", Budget(gaussians=5)
+    external = get_method("external")
+    with contextlib.closing(docker.from_env()) as client:
+        digests = []
+        for which in ("first", "second"):
+            container = client.containers.create(with_system, "true")
+            digests.append(container.commit(changes=f"ENV WHICH={which}").id)
+            container.remove()
+        try:
+            assert client.images.get(digests[0]).tag(name)
+            config = external.make_config({"image": name, "command": ["sh", "-c", "echo $WHICH; exit 3"]})
+            method = external(config)
+            for which in (0, 1):
+                assert client.images.get(digests[which]).tag(name)
+                with pytest.raises(MethodError, match="exit code 3: first"):
+                    encode_image(method, crop, budget)
+                assert method.container == {"name": name, "digest": digests[0], "engine": "docker"}
+            with pytest.raises(Unavailable, match=f"is {digests[1]} here, the configuration says {digests[0]}"):
+                external(config).prepare()
+        finally:
+            for digest in digests:
+                client.images.remove(digest, force=True)
 
 
 def test_another_image_than_configured_is_not_run(with_system):

@@ -109,8 +109,13 @@ def make(external, device: str = "cpu", **settings):
         ({"image": "a", "files": "{image}.npz"}, "give `image: NAME`"),
         ({"image": "a", "digest": "sha256:12"}, "expected sha256: and 64 hex digits"),
         ({"image": "a", "limits": {"memory": 3}}, "limits: unknown setting 'memory'; did you mean 'memory_mib'?"),
-        ({"image": "a", "limits": {"seconds": float("nan")}}, "limits.seconds must be at least 1, got nan"),
-        ({"image": "a", "limits": {"memory_mib": -1}}, "limits.memory_mib must be at least 1, got -1"),
+        ({"image": "a", "limits": {"seconds": float("nan")}}, "limits.seconds must be from 1 to 316224000, got nan"),
+        (
+            {"image": "a", "limits": {"seconds": 1 << 40}},
+            "limits.seconds must be from 1 to 316224000, got 1099511627776",
+        ),
+        ({"image": "a", "limits": {"memory_mib": -1}}, "limits.memory_mib must be from 1 to 1099511627776, got -1"),
+        ({"image": "a", "limits": {"memory_mib": 1 << 50}}, "to 1099511627776, got 1125899906842624"),
         ({"image": "a", "settings": {"x": float("inf")}}, "settings must be plain values that JSON can hold"),
         ({"image": "a", "settings": {"x": {1}}}, "settings must be plain values that JSON can hold"),
         ({"image": "a", "settings": {"x": "y" * 70000}}, "are too long; 65536 are allowed"),
@@ -150,6 +155,33 @@ def test_a_changed_program_of_this_machine_is_another_configuration(tmp_path):
     assert configured("external", settings)[1] == before
     (tmp_path / "method.py").write_text("2")
     assert configured("external", settings)[1] != before
+
+
+def test_an_object_of_a_file_is_a_program_of_this_machine(tmp_path, monkeypatch):
+    """As containers/runner/splatbench_runner.py takes it: FILE.py:OBJECT."""
+    monkeypatch.chdir(tmp_path)
+    Path("method.py").write_text("1")
+    settings = {"engine": "process", "command": ["python", "method.py:Best", "no.py:Best", ":x", "a:b"]}
+    before = configured("external", settings)[1]
+    kind = get_method("external")
+    command_of = sys.modules[kind.__module__].container.command_of
+    assert command_of(kind.make_config(settings)) == ("python", f"{tmp_path}/method.py:Best", "no.py:Best", ":x", "a:b")
+    Path("method.py").write_text("2")
+    assert configured("external", settings)[1] != before
+
+
+def test_what_runs_is_the_image_that_was_checked(external, engine, crop, gaussians):
+    """Its name may come to stand for another one between two jobs, also between an encoding and its decoding."""
+    engine.work = answers(gaussians)
+    method = make(external, decoder="gaussians")
+    encode_image(method, crop, Budget(gaussians=10))
+    engine.images["team/method:1"] = TWO
+    encode_image(method, crop, Budget(gaussians=10))
+    assert [task.image for task in engine.tasks] == [f"team/method:1@{ONE}"] * 2
+    named = f"team/method@{TWO}"
+    engine.images[named] = TWO
+    encode_image(make(external, image=named), crop, Budget(gaussians=10))
+    assert engine.tasks[-1].image == named
 
 
 @pytest.mark.parametrize("error", [EngineMissing("start docker"), ImageMissing("pull it"), GpuMissing("no such GPU")])
@@ -218,7 +250,7 @@ def test_a_task_has_the_limits_the_threads_and_the_leased_gpu(external, engine, 
     for device, gpu in (("cpu", None), ("cuda", "GPU-1234")):
         make(external, device, limits={"memory_mib": 77}, command=["a", "b"]).encode(crop, Budget(gaussians=9), Trace())
         task = engine.tasks[-1]
-        assert (task.image, task.command, task.gpu) == ("team/method:1", ("a", "b"), gpu)
+        assert (task.image, task.command, task.gpu) == (f"team/method:1@{ONE}", ("a", "b"), gpu)
         assert (task.limits.memory_mib, task.limits.threads, engine.job["threads"]) == (77, 3, 3)
         assert engine.job["device"] == device
         assert [(mount.target, mount.read_only) for mount in task.mounts] == [
@@ -332,12 +364,13 @@ def test_only_marked_decoding_counts(external, engine, crop):
 
 def test_gaussians_come_back_bit_for_bit(external, engine, crop, gaussians):
     engine.work = answers(gaussians)
-    encoded = encode_image(make(external), crop, Budget(gaussians=10))
+    method = make(external)
+    encoded = encode_image(method, crop, Budget(gaussians=10))
     decoded = external.from_bytes(encoded.files[-1].data)
     for name, value in gaussians.tensors().items():
         assert np.array_equal(decoded.tensors()[name], value), name
     assert encoded.peak_memory_mib == 123.0
-    assert encoded.container == {"name": "team/method:1", "digest": ONE, "engine": "docker"}
+    assert method.container == {"name": "team/method:1", "digest": ONE, "engine": "docker"}
 
 
 def test_a_file_of_ours_stays_as_it_is_and_told_numbers_are_told(external, engine, crop):
