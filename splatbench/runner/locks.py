@@ -40,6 +40,20 @@ def lock_run(root: Path) -> FileLock:
     return lock
 
 
+def is_busy(root: Path) -> bool:
+    """Whether a run works in an experiment's folder now. Makes nothing there."""
+    path = root / ".run.lock"
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # read-only: for looking at
+        return False
+
+
 @contextmanager
 def lock_shard(root: Path, stage: str, shard: str, on_wait: Callable[[], None]) -> Iterator[None]:
     """Holds a shard for one job. Waits: the holder may be a job that outlived its killed run and is about to finish."""

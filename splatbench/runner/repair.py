@@ -2,46 +2,36 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from splatbench.runner.collect import is_collected
-from splatbench.runner.locks import Busy, lock_run
 from splatbench.runner.plan import Plan, Run, Shard
 from splatbench.runner.results import EncodeResult, EvaluateResult, Summary, read_result
 
 
-def forget_open(plan: Plan, retry: bool = False) -> None:
-    """Removes markers of jobs that left something to be made, so that Snakemake plans these jobs again: rows that lack
-    data, weights or a device; results that are gone or damaged. Records that do not say what the results say become
-    old. Results stay.
-
-    Does nothing while another run works in the folder.
+def open_files(plan: Plan, retry: bool = False) -> list[Path]:
+    """What Snakemake has to make again though it is there: markers of jobs that left something to be made (rows that
+    lack data, weights or a device; results that are gone or damaged), and records that do not say what the results say.
+    Changes nothing.
 
     Args:
         retry: failures are something to be made, too.
     """
     if not plan.root.is_dir():
-        return
-    try:
-        lock = lock_run(plan.root)
-    except (Busy, OSError):
-        return  # the run says so when it takes the folder
-    with lock:
-        markers = []
-        for shard in plan.shards.values():
-            encode, evaluate = plan.encode_marker(shard), plan.evaluate_marker(shard)
-            markers += [encode, evaluate]
-            if _is_open(encode, retry) or not _all_encoded(plan, shard):
-                encode.unlink(missing_ok=True)
-            if _is_open(evaluate, retry) or not _all_evaluated(plan, shard):
-                evaluate.unlink(missing_ok=True)
-        for dataset in plan.datasets:
-            if _is_open(plan.fetch_marker(dataset), retry):
-                plan.fetch_marker(dataset).unlink(missing_ok=True)
-        # Where a marker is missing, everything is collected anyway.
-        if plan.records.is_file() and all(map(Path.exists, markers)) and not is_collected(plan):
-            os.utime(plan.records, (0, 0))  # still there for who looks at them meanwhile
+        return []
+    again, markers = [], []
+    for shard in plan.shards.values():
+        encode, evaluate = plan.encode_marker(shard), plan.evaluate_marker(shard)
+        markers += [encode, evaluate]
+        if _is_open(encode, retry) or (encode.exists() and not _all_encoded(plan, shard)):
+            again.append(encode)
+        if _is_open(evaluate, retry) or (evaluate.exists() and not _all_evaluated(plan, shard)):
+            again.append(evaluate)
+    again += [marker for marker in map(plan.fetch_marker, plan.datasets) if _is_open(marker, retry)]
+    # Where any marker is open or missing, everything is collected anyway.
+    if not again and plan.records.is_file() and all(map(Path.exists, markers)) and not is_collected(plan):
+        again.append(plan.records)
+    return again
 
 
 def _is_open(marker: Path, retry: bool) -> bool:
@@ -53,8 +43,6 @@ def _is_open(marker: Path, retry: bool) -> bool:
 
 
 def _all_encoded(plan: Plan, shard: Shard) -> bool:
-    if not plan.encode_marker(shard).exists():
-        return False
     for path in (plan.encoding(run, image) for run in shard.runs for image in shard.images):
         result = read_result(EncodeResult, path)
         if result is None or not result.files_are_whole(path.parent):
@@ -63,8 +51,6 @@ def _all_encoded(plan: Plan, shard: Shard) -> bool:
 
 
 def _all_evaluated(plan: Plan, shard: Shard) -> bool:
-    if not plan.evaluate_marker(shard).exists():
-        return False
     return all(_is_evaluated(plan, run, image) for run in shard.runs for image in shard.images)
 
 

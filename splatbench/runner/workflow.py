@@ -17,9 +17,9 @@ from splatbench.experiment import ExperimentError, read_yaml
 from splatbench.method import nearest
 from splatbench.runner import deployment
 from splatbench.runner.deployment import Deployment, literal
-from splatbench.runner.locks import lock_run
+from splatbench.runner.locks import Busy, is_busy, lock_run
 from splatbench.runner.plan import Plan, Shard
-from splatbench.runner.repair import forget_open
+from splatbench.runner.repair import open_files
 from splatbench.runner.results import Summary, read_result
 
 #: Keys that `snakemake --config` may give, with their meaning; everything else belongs into the experiment file.
@@ -80,10 +80,16 @@ class Workflow:
         self.deployment.prepare(self._needed)
         self.remote = remote
         self._lock: Any = None
+        #: What Snakemake has to make again though it is there; see `repair.open_files`. For `--forcerun`, so that what
+        #: only looks (a dry run, a report, a graph) shows it, too, and leaves everything as it is.
+        self.again: list[str] = []
         if main:
             self.started = time.time()
             os.environ[_STARTED] = str(self.started)
-            self.forget_open()
+            # What another run is making now will look different when this one begins.
+            self._planned_beside_another = is_busy(self.plan.root)
+            if not self._planned_beside_another:
+                self.again = list(map(str, open_files(self.plan, retry=bool(self.options.get("retry_failed")))))
         else:
             self.started = float(os.environ.get(_STARTED) or time.time())
 
@@ -130,18 +136,17 @@ class Workflow:
         """Option for jobs; the time stamp keeps a job that is started again from retrying for ever."""
         return f" --retry-before {self.started:.0f}" if self.options.get("retry_failed") else ""
 
-    def forget_open(self) -> None:
-        """Lets Snakemake plan again what has something left to be made; see `repair.forget_open`."""
-        forget_open(self.plan, retry=bool(self.options.get("retry_failed")))
-
     def start(self) -> None:
         """Takes the experiment's folder for this process. Replaces Snakemake's own lock, which a SIGKILL leaves behind.
 
         Raises:
-            Busy: another run has it.
+            Busy: another run has it, or had it while this one was planned.
             OSError: the results folder cannot be written.
         """
         self._lock = lock_run(self.plan.root)
+        if self._planned_beside_another:
+            self._lock = None
+            raise Busy(f"another run was working in {self.plan.root} while this one was planned; repeat the command")
 
     # -- what rules ask for, by their wildcards ---------------------------------------------------------------------
     def _shard(self, wildcards: Any) -> Shard:

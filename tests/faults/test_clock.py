@@ -85,14 +85,12 @@ def test_what_snakemake_plans_depends_on_content_not_on_time_stamps(project: Pro
     """A killed run under a clock that was set back: the newer result is older than what was made of it."""
     with project.here():
         flow = _workflow(project)
-        assert all(path.exists() for path in _markers(flow)) and flow.plan.records.stat().st_mtime > 1e9
+        assert flow.again == [] and all(path.exists() for path in _markers(flow))
         shard = next(shard for name, shard in flow.plan.shards.items() if name.startswith("own/pictures"))
         evaluation = flow.plan.evaluation(shard.runs[0], "w32")
         evaluation.write_text(evaluation.read_text().replace("file_sha256", "file_sha_256"))
         _shift(project, DAY)
-        again = _workflow(project)
-        gone = {path for path in _markers(again) if not path.exists()}
-        assert gone == {flow.plan.evaluate_marker(shard)}
+        assert _workflow(project).again == [str(flow.plan.evaluate_marker(shard))]
 
 
 def test_records_that_do_not_say_what_the_results_say_are_collected_again(project: Project) -> None:
@@ -101,5 +99,4 @@ def test_records_that_do_not_say_what_the_results_say_are_collected_again(projec
         text = flow.plan.records.read_text()
         flow.plan.records.write_text(text.replace('"n_actual": 20', '"n_actual": 21'))
         _shift(project, DAY)
-        _workflow(project)
-        assert flow.plan.records.stat().st_mtime < min(path.stat().st_mtime for path in _markers(flow))
+        assert _workflow(project).again == [str(flow.plan.records)]

@@ -97,6 +97,14 @@ def test_a_second_run_is_refused_and_changes_nothing(project: Project, undisturb
         flow = Workflow([], {}, Path("tiny.yaml"))
         with pytest.raises(Busy, match="another run is working in results/tiny"):
             flow.start()
+        assert Workflow([], {}, Path("tiny.yaml"), main=False).again == []
+    with project.here():
+        # It ends before the second takes the folder: that one has looked at what is no longer so.
+        with pytest.raises(Busy, match="another run was working in results/tiny while this one was planned; repeat"):
+            flow.start()
+        repeated = Workflow([], {}, Path("tiny.yaml"))
+        assert len(repeated.again) == 1 and "/encode/own/pictures-" in repeated.again[0]
+        repeated.start()
     assert {path: path.read_bytes() for path in (project.root / "shards").rglob("*.json")} == markers
     assert project.run() == undisturbed
 

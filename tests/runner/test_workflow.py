@@ -29,12 +29,12 @@ def _run(flow, reporter):
         evaluate_shard(flow.plan, shard, reporter)
 
 
-def _markers(flow):
-    return [
-        marker.exists()
-        for shard in flow.plan.shards.values()
-        for marker in (flow.plan.encode_marker(shard), flow.plan.evaluate_marker(shard))
-    ]
+def _again(flow):
+    """Of each marker, in order, whether Snakemake is to make it again; none is ever removed."""
+    plan, shards = flow.plan, flow.plan.shards.values()
+    markers = [marker for shard in shards for marker in (plan.encode_marker(shard), plan.evaluate_marker(shard))]
+    assert all(marker.exists() for marker in markers)
+    return [str(marker) in flow.again for marker in markers]
 
 
 def test_the_default_is_used_without_a_configfile_and_never_merged(write_experiment, settings, project):
@@ -61,25 +61,25 @@ def test_threads(flow):
     assert flow(encode_threads=3).threads("evaluate", 8) == 8
 
 
-def test_finished_markers_stay(flow, reporter):
+def test_finished_jobs_are_not_planned_again(flow, reporter):
     first = flow()
     _run(first, reporter)
-    assert _markers(flow()) == [True, True]
+    assert _again(flow()) == [False, False]
 
 
 def test_results_removed_by_hand_are_planned_again(flow, reporter):
     first = flow()
     _run(first, reporter)
     first.plan.encoding(first.plan.runs[0], "w40").unlink()
-    assert _markers(flow()) == [False, True]  # evaluating follows, since its input is newer then
+    assert _again(flow()) == [True, False]  # evaluating follows, since its input is newer then
 
 
 def test_failures_are_planned_again_only_when_asked(flow, reporter, settings):
     settings["entries"][0]["config"] = {"fail": "raise", "fail_width": 40}
     _run(flow(), reporter)
-    assert _markers(flow()) == [True, True]
+    assert _again(flow()) == [False, False]
     again = flow(retry_failed=True)
-    assert _markers(again)[0] is False
+    assert _again(again)[0]
     assert again.retry.startswith(" --retry-before ") and flow().retry == ""
 
 
@@ -87,7 +87,7 @@ def test_rows_that_were_not_run_are_planned_again(flow, reporter, settings, monk
     monkeypatch.setenv("SPLATBENCH_DATA", "")
     settings["datasets"] = [{"name": "kodak", "images": ["kodim01"]}]
     _run(flow(), reporter)
-    assert _markers(flow())[0] is False
+    assert _again(flow())[0]
 
 
 def test_overhead_counts_only_this_run(flow, reporter, settings):
