@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 
 from splatbench.budget import Budget
-from splatbench.codec import BitstreamError, decode, peek_method
+from splatbench.codec import decode, peek_method
 from splatbench.codec.pictures import decode_picture
 from splatbench.containers import contract
-from splatbench.containers.answer import Content, array_picture
-from splatbench.exchange import ExchangeError, NamedArrays, parse_arrays, to_gaussians
+from splatbench.containers.answer import Content, array_picture, clean
+from splatbench.exchange import NamedArrays, parse_arrays, to_gaussians
 from splatbench.gaussians import Gaussians2D
 from splatbench.method import Decoded, Method, MethodError, Unavailable
 from splatbench.trace import Outside, Trace
 
 from . import container, files, layout
 from .config import Config, known_digest, make_config
+from .reasons import as_reason
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,13 @@ class External(Method):
         """
         self.check_image(image)
         if self.config.files:
-            return self._read(files.path_of(self.config.files, trace.subject, seed), image, trace)
+            return self._read(files.path_of(self.config.files, trace.subject, seed), image, budget, trace)
         if self.config.imported:  # the subject is the file itself
-            return self._read(Path(trace.subject), image, trace)
+            return self._read(Path(trace.subject), image, budget, trace)
         with trace.paused():
             made = self._container.encode(image, budget, seed)
-            encoding = self._encoding(made.content, made.report.nominal_bits, image.shape[:2], budget)
+            height, width = image.shape[:2]
+            encoding = self._encoding(made.content, made.report.nominal_bits, (height, width), budget)
         trace.count(made.seconds)
         trace.steps = made.report.iterations or 0
         for note in made.notes:
@@ -112,32 +114,20 @@ class External(Method):
         return encoding
 
     @staticmethod
-    def _read(path: Path, image: np.ndarray, trace: Trace) -> Encoding:
-        found = files.read(path, image, trace)
+    def _read(path: Path, image: np.ndarray, budget: Budget, trace: Trace) -> Encoding:
+        height, width = image.shape[:2]
+        found = files.read(path, (height, width), trace, budget.count(height, width))
         return Encoding(data=found.data, nominal_bits=found.nominal_bits)
 
-    def _encoding(self, content: Content, bits: int | None, size: tuple[int, ...], budget: Budget) -> Encoding:
-        """Raises MethodError for an answer that does not fit the picture or its budget."""
-        height, width = size[:2]
-        if content.name == contract.PAYLOAD:
+    @staticmethod
+    def _encoding(content: Content, bits: int | None, size: tuple[int, int], budget: Budget) -> Encoding:
+        """Raises MethodError for named arrays that do not fit the picture or its budget; files are looked at later."""
+        if content.name not in contract.GAUSSIANS:
             return Encoding(data=content.data, nominal_bits=bits)
-        if content.name == contract.ENCODING:
-            encoding = Encoding(data=content.data, nominal_bits=bits)
-            try:
-                decoded: Decoded = self.from_bytes(content.data)
-            except BitstreamError as error:
-                raise MethodError(f"{content.name} cannot be decoded: {error}") from None
-        else:
-            named = _named(content)
-            decoded = _gaussians(content.name, named, (height, width))
-            encoding = Encoding(decoded, nominal_bits=named.facts.nominal_bits if bits is None else bits)
-        given = decoded.shape[:2] if isinstance(decoded, np.ndarray) else decoded.size
-        if tuple(given) != (height, width):
-            raise MethodError(f"{content.name} is of {given[1]}x{given[0]} pixels, the picture has {width}x{height}")
-        wanted = budget.count(height, width)
-        if wanted is not None and not isinstance(decoded, np.ndarray) and len(decoded) > wanted:
-            raise MethodError(f"{content.name} holds {len(decoded)} Gaussians, the budget allows {wanted}")
-        return encoding
+        named = _named(content, budget.count(*size))
+        return Encoding(
+            _gaussians(content.name, named, size), nominal_bits=named.facts.nominal_bits if bits is None else bits
+        )
 
     def to_bytes(self, encoding: Encoding) -> bytes:
         return layout.to_bytes(encoding.gaussians) if encoding.gaussians is not None else encoding.data
@@ -150,7 +140,8 @@ class External(Method):
     def decode(self, data: bytes, clock: Trace | None = None) -> Decoded:
         """As `from_bytes`; a payload is decoded by the program, in a fresh container that has nothing else."""
         if self.config.decoder == "gaussians":
-            return self.from_bytes(data)
+            with as_reason("the file cannot be decoded"):
+                return self.from_bytes(data)
         clock = clock or Trace()
         with clock.paused():
             made = self._container.decode(data)
@@ -158,7 +149,7 @@ class External(Method):
         try:
             return _picture(made.content)
         except ValueError as error:
-            raise MethodError(f"the decoder: {error}") from None
+            raise MethodError(f"the decoder: {clean(str(error))}") from None
 
     def nominal_bits(self, encoding: Encoding) -> int | None:
         """As the program told them."""
@@ -175,19 +166,11 @@ def _picture(content: Content) -> Decoded:
     return _gaussians(content.name, named, named.facts.size)
 
 
-def _named(content: Content) -> NamedArrays:
-    """Raises MethodError for a file that is not of named arrays."""
-    try:
-        return parse_arrays(content.data, PurePath(content.name).suffix)
-    except ExchangeError as error:
-        raise MethodError(f"{content.name}: {error}") from None
+def _named(content: Content, allowed: int | None = None) -> NamedArrays:
+    with as_reason(content.name):
+        return parse_arrays(content.data, PurePath(content.name).suffix, allowed)
 
 
 def _gaussians(name: str, named: NamedArrays, size: tuple[int, int]) -> Gaussians2D:
-    try:
-        gaussians = to_gaussians(named, size)
-    except ExchangeError as error:
-        raise MethodError(f"{name}: {error}") from None
-    if gaussians.colors.shape[1] != 3:
-        raise MethodError(f"{name}: its Gaussians have {gaussians.colors.shape[1]} channels, a picture has 3")
-    return gaussians
+    with as_reason(name):
+        return to_gaussians(named, size)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import os
 import string
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from splatbench.codec import BitstreamError, decode, peek_method
+from splatbench.codec import peek_method
 from splatbench.exchange import SUFFIXES, ExchangeError, Facts, read_arrays, to_gaussians
 from splatbench.files import sha256_file
-from splatbench.method import Decoded, MethodError, Unavailable
+from splatbench.method import MethodError, Unavailable
 from splatbench.trace import Outside, Trace
 
 from . import layout
+from .reasons import as_reason
 
 #: What a pattern may name: the picture, and the seed of the run.
 FIELDS = ("image", "seed")
@@ -35,42 +35,38 @@ def path_of(pattern: str, image: str, seed: int) -> Path:
     return Path(pattern.format(image=image, seed=seed))
 
 
-def read(path: Path, image: np.ndarray, trace: Trace) -> Found:
+def read(path: Path, size: tuple[int, int], trace: Trace, allowed: int | None = None) -> Found:
     """The result in a file. A .s2d file of any method is taken as it is, named arrays are converted.
 
     Args:
-        image: uint8 [H, W, C], the picture that it is of.
+        size: (H, W) of the picture that it is of.
         trace: learns that nobody here saw the work, and what the file tells about it.
+        allowed: number of Gaussians that the budget allows.
 
     Raises:
         Unavailable: there is no such file.
-        MethodError: it cannot be read, or is not of this picture.
+        MethodError: it cannot be read, is not of this picture, or holds more Gaussians.
     """
     trace.outside = Outside(elsewhere=True)
     if not path.exists():
         raise Unavailable(f"{path} is not there; put the result of this picture there, in a form of docs/import.md")
-    try:
+    with as_reason(str(path)):
         if path.suffix == ".s2d":
             found = Found(path.read_bytes())
-            _check_picture(decode(found.data), image)
             trace.note(f"made elsewhere, a .s2d file of the method {peek_method(found.data)}")
             return found
         if path.suffix not in SUFFIXES:
             raise ExchangeError(f"the name must end in {', '.join(SUFFIXES)} or .s2d")
-        named = read_arrays(path)
-        gaussians = to_gaussians(named, image.shape[:2])
-        _check_picture(gaussians, image)
-    except (ExchangeError, BitstreamError) as error:
-        text = str(error)
-        raise MethodError(text if text.startswith(str(path)) else f"{path}: {text}") from error
+        named = read_arrays(path, allowed)
+        gaussians = to_gaussians(named, size)
     for sentence in told(named.facts):
         trace.note(sentence)
     return Found(layout.to_bytes(gaussians), named.facts.nominal_bits)
 
 
 def digest_of(pattern: str) -> str:
-    """ "sha256:..." of the content of all files of a pattern, with their names; empty where there is none. Results that
-    are made again are other results.
+    """ "sha256:..." of the content of all files of a pattern, with their paths from the last folder that the pattern
+    names in full; empty where there is none. Results that are made again are other results.
 
     Raises:
         MethodError: not such a pattern.
@@ -80,9 +76,11 @@ def digest_of(pattern: str) -> str:
     parts = [glob.escape(text) + ("*" if name else "") for text, name, _, _ in string.Formatter().parse(pattern)]
     found = glob.glob("".join(parts))  # noqa: PTH207  (a pattern may be absolute)
     digest = hashlib.sha256()
-    paths = sorted(path for path in found if Path(path).is_file())
-    for path in paths:
-        digest.update(f"{Path(path).name}\0{sha256_file(path)}\n".encode())
+    first = next(text for text, *_ in string.Formatter().parse(pattern))
+    folder = os.path.dirname(first) or "."  # noqa: PTH120  (Path would drop a slash at the end, which ends the folder)
+    paths = sorted((os.path.relpath(path, folder), path) for path in found if Path(path).is_file())
+    for name, path in paths:
+        digest.update(f"{name}\0{sha256_file(path)}\n".encode())
     return f"sha256:{digest.hexdigest()}" if paths else ""
 
 
@@ -119,13 +117,3 @@ def told(facts: Facts) -> list[str]:
     if facts.seed is not None:
         found.append(f"seed as told by the file: {facts.seed}")
     return [*found, facts.notes] if facts.notes else found
-
-
-def _check_picture(decoded: Decoded, image: np.ndarray) -> None:
-    height, width, channels = image.shape
-    size = decoded.shape[:2] if isinstance(decoded, np.ndarray) else decoded.size
-    if tuple(size) != (height, width):
-        raise ExchangeError(f"it holds {size[1]}x{size[0]} pixels, the picture has {width}x{height}")
-    colors = getattr(decoded, "colors", None)
-    if colors is not None and colors.shape[1] != channels:
-        raise ExchangeError(f"its colours have {colors.shape[1]} channels, the picture has {channels}")

@@ -19,7 +19,8 @@ import numpy as np
 from splatbench.budget import Budget
 from splatbench.energy import EnergyMeter, counters
 from splatbench.gaussians import Gaussians2D
-from splatbench.method import Method, MethodError
+from splatbench.method import Decoded, Method, MethodError
+from splatbench.runner.outside import check_outside
 from splatbench.runner.progress import StepCallback
 from splatbench.trace import Diverged, Trace
 
@@ -89,7 +90,7 @@ def encode_image(
         name: of the picture (`Trace.subject`).
 
     Raises:
-        MethodError: the budget does not fit the image or the method.
+        MethodError: the budget does not fit the image or the method; what others made does not fit them.
         Diverged: a loss or a parameter became NaN or infinite.
         Exception: whatever the method raises.
     """
@@ -125,7 +126,9 @@ def encode_image(
         trace.stop()
         # Only now are steps and times of snapshots known to the caller of `encode`.
         files = [dataclasses.replace(f, seconds=trace.snapshot_seconds[f.snapshot]) for f in files]
-        files.append(_file(method, "final", encoding, trace.steps or None, trace.seconds))
+        check = partial(check_outside, suffix=method.suffix, image=image, budget=budget, trace=trace)
+        looked_at = check if method.outside else None
+        files.append(_file(method, "final", encoding, trace.steps or None, trace.seconds, looked_at))
         result.seconds_all.append(trace.seconds)
         stages.append(trace.stages)
         energies.append(meter.joules)
@@ -170,7 +173,14 @@ def check_budget(budget: Budget, height: int, width: int) -> None:
         )
 
 
-def _file(method: Method, name: str, encoding: Any, iterations: int | None, seconds: float) -> File:
+def _file(
+    method: Method,
+    name: str,
+    encoding: Any,
+    iterations: int | None,
+    seconds: float,
+    check: Callable[[bytes, Decoded], None] | None = None,
+) -> File:
     # Before they are bytes: a file refuses what is not finite, and that is no fault of the file.
     parts: list[Any] = [encoding, getattr(encoding, "gaussians", None), getattr(encoding, "picture", None)]
     for part in parts:
@@ -181,6 +191,8 @@ def _file(method: Method, name: str, encoding: Any, iterations: int | None, seco
     to_bytes_seconds = time.perf_counter() - begin
     # The count is that of the file, not what the method believes.
     decoded = method.decode(data)
+    if check is not None:
+        check(data, decoded)
     count = None
     if not isinstance(decoded, np.ndarray):
         _check_finite(decoded)
