@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -117,8 +117,10 @@ class Trace:
 
         Raises:
             Diverged: a reported value is NaN or infinite.
+            TypeError: one is no number.
         """
         self.steps = i
+        values = _numbers(values)
         for name, value in values.items():
             if not math.isfinite(value):
                 raise Diverged(f"{name} became {value} at step {i} of {n}")
@@ -128,8 +130,12 @@ class Trace:
             self._on_step(i, n, values)
 
     def log(self, i: int, **values: float) -> None:
-        """Adds a point (step, seconds so far, values) to the convergence curve."""
-        self.curve.append((i, self.seconds, values))
+        """Adds a point (step, seconds so far, values) to the convergence curve.
+
+        Raises:
+            TypeError: a value is no number.
+        """
+        self.curve.append((i, self.seconds, _numbers(values)))
 
     def note(self, text: str) -> None:
         """Adds a sentence about this encoding for the reader of its record."""
@@ -180,3 +186,14 @@ class Trace:
         self.curve += other.curve
         self.notes += other.notes
         self.steps = other.steps
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Plain numbers: those of NumPy and PyTorch are no JSON."""
+    numbers = {}
+    for name, value in values.items():
+        try:
+            numbers[name] = float(value)
+        except (TypeError, ValueError, OverflowError):
+            raise TypeError(f"{name} must be a number, got {value!r}") from None
+    return numbers

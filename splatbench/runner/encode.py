@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 import os
 import time
 from collections.abc import Iterable
@@ -20,6 +22,7 @@ from splatbench.provenance import provenance
 from splatbench.record import ContainerImage, Provenance, Status
 from splatbench.runner.encoding import Encoded, Start, describe, encode_image, is_out_of_memory, warm_up
 from splatbench.runner.matching import NotRun, matched_budget, still_matches, warm_start
+from splatbench.runner.plain import plain, readable
 from splatbench.runner.plan import Plan, Run, Shard, safe_name
 from splatbench.runner.progress import Reporter
 from splatbench.runner.results import (
@@ -178,15 +181,16 @@ class _Encoder:
                 encoded = encode_image(
                     method, loaded.pixels, budget, seed, snapshots, repeats, on_step, start, task.image
                 )
+            made, files = _filled(result, encoded, safe_name(task.image), method.suffix)
         except Exception as error:
-            result.status, result.reason = classify(error)
+            result.status, reason = classify(error)
+            result.reason = readable(reason)
             if isinstance(error, ImageError):
                 with contextlib.suppress(DataMissing):
                     result.source = SourceState.of(self.plan.datasets[task.run.dataset].path(task.image))
             if result.status == "failed" and not isinstance(error, ImageError):
                 self.reporter.failure(task.label, "failed, the traceback is in the log", error)
             return result, {}
-        made, files = _fill(result, encoded, safe_name(task.image), method.suffix)
         if not made.timed:
             made.provenance.device = "elsewhere"  # than this machine, which has read a file
         return made, files
@@ -261,33 +265,26 @@ def classify(error: Exception) -> tuple[Status, str]:
     return "failed", str(error) if isinstance(error, ImageError) else describe(error)
 
 
-def _fill(result: EncodeResult, encoded: Encoded, stem: str, suffix: str) -> tuple[EncodeResult, dict[str, bytes]]:
-    import hashlib
+def _filled(result: EncodeResult, encoded: Encoded, stem: str, suffix: str) -> tuple[EncodeResult, dict[str, bytes]]:
+    """A row with what its encoding gave, and the files' contents by name.
 
+    Raises:
+        MethodError: the method reported what no row can hold.
+    """
     contents: dict[str, bytes] = {}
+    files = []
     for file in encoded.files:
         name = stem + ("" if file.snapshot == "final" else f"@{safe_name(file.snapshot)}") + suffix
         contents[name] = file.data
-        result.files.append(
-            EncodedFile(
-                snapshot=file.snapshot,
-                file=name,
-                sha256=hashlib.sha256(file.data).hexdigest(),
-                bytes=len(file.data),
-                n_actual=file.n_actual,
-                nominal_bits=file.nominal_bits,
-                iterations=file.iterations,
-                seconds=file.seconds,
-                to_bytes_seconds=file.to_bytes_seconds,
-            )
-        )
-    result.notes += encoded.notes
-    result.encode_seconds_all = encoded.seconds_all
-    result.stage_seconds = encoded.stage_seconds
-    result.curve = encoded.curve
-    result.peak_memory_mib = encoded.peak_memory_mib
-    result.energy_joules, result.energy_source = encoded.energy_joules, encoded.energy_source
-    return result, contents
+        facts = {field.name: getattr(file, field.name) for field in dataclasses.fields(file)}
+        data = facts.pop("data")
+        facts |= {"file": name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        files.append(plain(EncodedFile, **facts))
+    found = {field.name: getattr(encoded, field.name) for field in dataclasses.fields(encoded)}
+    notes = [readable(note) if isinstance(note, str) else note for note in encoded.notes]
+    found |= {"files": files, "notes": [*result.notes, *notes]}
+    found["encode_seconds_all"] = found.pop("seconds_all")
+    return plain(EncodeResult, **{**dict(result), **found}), contents
 
 
 def _outcome(result: EncodeResult) -> str:

@@ -16,6 +16,7 @@ from splatbench.record import Status
 from splatbench.runner.encode import check_writable
 from splatbench.runner.encoding import describe, is_out_of_memory
 from splatbench.runner.matching import NotRun
+from splatbench.runner.plain import plain, readable
 from splatbench.runner.plan import Plan, Run, Shard
 from splatbench.runner.progress import Reporter
 from splatbench.runner.results import (
@@ -23,14 +24,13 @@ from splatbench.runner.results import (
     EncodeResult,
     EvaluateResult,
     FileEvaluation,
-    MetricValue,
     Summary,
     examine,
     is_older,
     read_result,
     write_result,
 )
-from splatbench.runner.scoring import STRIP_PIXELS, decoder_of, metric_version, score, warm_up
+from splatbench.runner.scoring import STRIP_PIXELS, Score, decoder_of, metric_version, score, warm_up
 from splatbench.runner.supervise import DeathMark
 from splatbench.trace import Diverged
 
@@ -94,7 +94,8 @@ class _Job:
             before = result.model_copy(deep=True)
             with DeathMark(self.plan.root, self.shard.name, path, result, targets):
                 for file, names, base in work:
-                    self._measure(run, image, file, names, base, encoded, originals)
+                    measured = self._measure(run, image, file, names, base, encoded, originals)
+                    result.snapshots[file.snapshot] = measured
                 if result != before or not path.exists():
                     write_result(path, result)
             self.summary.done += 1
@@ -134,8 +135,8 @@ class _Job:
         evaluation: FileEvaluation,
         encoded: EncodeResult,
         originals: list[_Original],
-    ) -> None:
-        """Adds the metrics `names` to an evaluation, or why that failed."""
+    ) -> FileEvaluation:
+        """An evaluation with the metrics `names`, or why that failed."""
         evaluation.status, evaluation.reason = "ok", None
         for name in names:
             evaluation.metrics.pop(name, None)  # of another version of the metric
@@ -150,22 +151,15 @@ class _Job:
             repeats = self.plan.experiment.timing_repeats
             measured = score(data, original.pixels, names, suffix, repeats, decoder=decoder)
             elapsed = time.perf_counter() - begin
+            filled = _filled(evaluation, measured, elapsed)
         except Exception as error:
-            evaluation.status, evaluation.reason = _classify(error)
+            evaluation.status, reason = _classify(error)
+            evaluation.reason = readable(reason)
             if evaluation.status == "failed":
                 self.reporter.failure(f"{image} {run.label}", evaluation.reason, error)
-            return
-        evaluation.n_actual = measured.n_actual
-        if evaluation.decode_seconds is None:
-            evaluation.decode_seconds = measured.decode_seconds
-        evaluation.metrics |= {
-            name: MetricValue(value=value, version=metric_version(name), seconds=measured.seconds[name])
-            for name, value in measured.values.items()
-        }
-        evaluation.not_run = measured.not_run
+            return evaluation
         self.summary.busy_seconds += elapsed
-        if measured.values:
-            evaluation.evaluate_seconds += elapsed
+        return filled
 
     def _warm_up(self, method: str, data: bytes, suffix: str, original: np.ndarray) -> None:
         """Imports, compilation and weights are not counted as evaluation. A large picture takes long enough anyway."""
@@ -197,6 +191,27 @@ def _content(path: Path, sha256: str) -> bytes:
     if hashlib.sha256(data).hexdigest() != sha256:
         raise NotRun(f"{path.name} is not what was encoded; run the experiment again")
     return data
+
+
+def _filled(evaluation: FileEvaluation, measured: Score, elapsed: float) -> FileEvaluation:
+    """The evaluation with what measuring gave in `elapsed` seconds.
+
+    Raises:
+        MethodError: that is nothing a result can hold.
+    """
+    metrics = {
+        name: {"value": value, "version": metric_version(name), "seconds": measured.seconds[name]}
+        for name, value in measured.values.items()
+    }
+    first = evaluation.decode_seconds is None
+    found = {
+        "n_actual": measured.n_actual,
+        "decode_seconds": measured.decode_seconds if first else evaluation.decode_seconds,
+        "metrics": evaluation.metrics | metrics,
+        "not_run": measured.not_run,
+        "evaluate_seconds": evaluation.evaluate_seconds + (elapsed if measured.values else 0.0),
+    }
+    return plain(FileEvaluation, **{**dict(evaluation), **found})
 
 
 def _classify(error: Exception) -> tuple[Status, str]:

@@ -133,6 +133,44 @@ def test_a_failing_image_is_a_row_and_the_others_go_on(settings, encode, fail, s
         assert (summary.done, summary.failed, summary.open) == (3, 1, 0)
 
 
+@pytest.mark.parametrize(
+    ("fail", "reason"),
+    [
+        ("bits", "a result cannot hold what was reported: nominal_bits: Input should be a finite number"),
+        ("stage", "a result cannot hold what was reported: stage_seconds.a is inf"),
+        ("curve", "TypeError: psnr must be a number, got 'thirty'"),
+        ("point", "a result cannot hold what was reported: curve[0][0]: Input should be a valid integer"),
+        ("note", "a result cannot hold what was reported: notes[0]: Input should be a valid string"),
+        ("message", "ValueError: half \\udcff"),
+        ("steps", "a result cannot hold what was reported: iterations is a number of 1329 bits"),
+    ],
+)
+def test_what_no_row_can_hold_is_a_row(settings, encode, encodes, fail, reason):
+    settings["entries"][0]["config"] = {"fail": fail, "fail_width": 40}
+    plan, results = encode(settings)
+    row = results["slow", "w40"]
+    assert row.status == "failed" and row.reason.startswith(reason) and not row.files
+    assert (results["slow", "w32"].status, results["slow", "w48"].status) == ("ok", "ok")
+    summary = read_result(Summary, plan.encode_marker(plan.shard("slow/pictures-000")))
+    assert (summary.done, summary.failed) == (3, 1)
+    encode(settings)
+    assert len(encodes()) == 3
+
+
+def test_numbers_of_numpy_are_numbers(settings, encode):
+    settings["entries"][0]["config"] = {"fail": "numbers", "fail_width": 40}
+    row = encode(settings)[1]["slow", "w40"]
+    assert row.status == "ok" and row.final.nominal_bits == 64
+    ((step, _, values),) = row.curve
+    assert (step, values) == (1, {"psnr": 30.5, "loss": 0.25})
+
+
+def test_half_a_character_in_a_note_can_be_read(settings, encode):
+    settings["entries"][0]["config"] = {"fail": "half", "fail_width": 40}
+    row = encode(settings)[1]["slow", "w40"]
+    assert (row.status, row.notes) == ("ok", ["half \\udcff"])
+
+
 def test_infinite_parameters_are_no_result(settings, encode):
     entry = {"id": "own", "title": "", "family": "", "method": "selfcount", "budgets": [{"native": True}]}
     _, results = encode(settings | {"entries": [entry | {"config": {"infinite": True}}]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import numpy as np
@@ -189,3 +190,28 @@ def test_collecting_twice_gives_the_same_bytes(settings, stages, make_plan):
     before = plan.records.read_bytes()
     collect(make_plan(settings))
     assert plan.records.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (float("nan"), r"metrics\.psnr\.value is nan"),
+        (float("inf"), r"metrics\.psnr\.value is inf"),
+        ("high", r"metrics\.psnr\.value: Input should be a valid number"),
+    ],
+)
+def test_a_value_that_is_no_number_is_a_row(settings, stages, monkeypatch, value, words):
+    """Of one picture; the others are measured."""
+    original = scoring.evaluate
+
+    def broken(metrics, picture, reference, *rest, **more):
+        values, not_run = original(metrics, picture, reference, *rest, **more)
+        return (dict.fromkeys(values, value) if reference.shape[1] == 40 else values), not_run
+
+    monkeypatch.setattr(scoring, "evaluate", broken)
+    plan, records = stages(settings)
+    row = records["slow", "w40", "final"]
+    assert row.status == "failed" and re.search(f"while evaluating: .*{words}", row.reason)
+    assert records["slow", "w32", "final"].metrics == records["slow", "w48", "final"].metrics == {"psnr": 100.0}
+    summary = read_result(Summary, plan.evaluate_marker(plan.shard("slow/pictures-000")))
+    assert (summary.done, summary.failed) == (3, 1)
