@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -60,13 +64,15 @@ def import_result(
 
     splatbench import kodim01.npz --image kodak/kodim01.png -o kodim01.s2d --record mine.jsonl --gaussians 10000
     """
-    from splatbench.cli.fit import evaluate_elsewhere, print_evaluation, write_encoding
+    from splatbench.cli.fit import evaluate_elsewhere, print_evaluation
     from splatbench.datasets import load_image
     from splatbench.metrics import bits_per_pixel, get_metric
     from splatbench.runner import imported
 
     if output.suffix != ".s2d":
         raise typer.BadParameter(f"--output {output}: the name must end in .s2d")
+    if output.is_dir():
+        raise typer.BadParameter(f"--output {output} is a folder")
     if output.resolve() in (file.resolve(), image.resolve()):
         raise typer.BadParameter(f"--output {output} is what is read; name another file")
     if record is not None and record.suffix != ".jsonl":
@@ -78,28 +84,30 @@ def import_result(
     picture = load_image(image)
     title = name if name is not None else imported.name_of(file)
     encoded = imported.encode(file, picture, budget, title)
-    write_encoding(output, encoded)
-    facts = evaluate_elsewhere(output, image, metrics)
-    bits = encoded.files[-1].nominal_bits
-    facts |= {
-        "implementation": implementation.value,
-        "name": title,
-        "nominal_bpp": None if bits is None else bits_per_pixel(bits, *picture.pixels.shape[:2]),
-        "encode_seconds": None,
-        "notes": encoded.notes,
-    }
-    if record is not None:
-        origin = imported.Origin(
-            name=title,
-            implementation=implementation.value,
-            experiment=experiment,
-            dataset=dataset if dataset is not None else image.resolve().parent.name,
-            image=image.stem,
-            entry=imported.entry_of(title),
-        )
-        made = imported.record_of(encoded, facts, picture, budget, seed, origin)
-        replaced = imported.add_record(record, made)
-        facts["record"] = {"file": str(record), "replaced": replaced}
+    with _beside(output, encoded.files[-1].data) as temporary:
+        facts = evaluate_elsewhere(temporary, image, metrics)
+        bits = encoded.files[-1].nominal_bits
+        facts |= {
+            "file": str(output),
+            "implementation": implementation.value,
+            "name": title,
+            "nominal_bpp": None if bits is None else bits_per_pixel(bits, *picture.pixels.shape[:2]),
+            "encode_seconds": None,
+            "notes": encoded.notes,
+        }
+        if record is not None:
+            origin = imported.Origin(
+                name=title,
+                implementation=implementation.value,
+                experiment=experiment,
+                dataset=dataset if dataset is not None else image.resolve().parent.name,
+                image=image.stem,
+                entry=imported.entry_of(title),
+            )
+            made = imported.record_of(encoded, facts, picture, budget, seed, origin)
+            replaced = imported.add_record(record, made)
+            facts["record"] = {"file": str(record), "replaced": replaced}
+        os.replace(temporary, output)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
@@ -108,6 +116,23 @@ def import_result(
         typer.echo(f"note: {note}")
     if record is not None:
         typer.echo(f"{record}: the row {'was replaced' if replaced else 'was added'}")
+
+
+@contextlib.contextmanager
+def _beside(output: Path, data: bytes) -> Iterator[Path]:
+    """A file beside `output` with what will be in it: it gets its name when it has been measured. Removed at the end if
+    it is still there.
+
+    Raises:
+        OSError: naming the path.
+    """
+    from splatbench.files import write_atomic
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.stem}.", dir=output.parent) as folder:
+        temporary = Path(folder) / output.name
+        write_atomic(temporary, data)
+        yield temporary
 
 
 def export_result(

@@ -127,18 +127,24 @@ def record_of(
 
 def add_record(path: Path, record: Record) -> bool:
     """Adds a record to a file of records, in the place of one with the same key; the file changes as a whole or not at
-    all.
+    all. Two names that have the same letters and digits would be one entry, so the second is refused.
 
     Returns:
         Whether one was replaced.
 
     Raises:
-        ValueError: a line of the file is no record; it stays as it is.
+        ValueError: a line of the file is no record, or its entry has another title there; the file stays as it is.
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         known = list(read_records(path)) if path.exists() else []
+        for other in known:
+            if (other.experiment, other.entry) == (record.experiment, record.entry) and other.title != record.title:
+                raise ValueError(
+                    f"{path}: the entry {record.entry!r} is {other.title!r} there, not {record.title!r}: choose "
+                    "a --name that differs in letters or digits, or another --experiment"
+                )
         kept = [other for other in known if other.key != record.key]
         write_records(path, [*kept, record])
     return len(kept) < len(known)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image
 
 from splatbench.codec import decode, peek_method
@@ -119,6 +120,7 @@ def test_the_table_names_the_implementation(folder, call, monkeypatch):
         (("photo.npz", "photo.pt"), 1, "the name must end in"),
         (("photo.npz", "pixels.s2d"), 1, "not a .s2d file"),
         (("out.s2d", "out.npz"), 2, "the name must end in .s2d"),
+        (("out.s2d", "folder.s2d"), 2, "folder.s2d is a folder"),
         (("shots/photo.png", "photo.npz"), 1, "photo.npz"),
         (("psnr", "snr"), 1, "unknown metric"),
     ],
@@ -127,12 +129,62 @@ def test_what_cannot_be_taken_leaves_nothing(folder, call, change, code, match):
     (folder / "bad.npz").write_bytes(b"PK")
     (folder / "photo.pt").write_bytes(b"x")
     (folder / "pixels.s2d").write_bytes(b"x")
+    (folder / "folder.s2d").mkdir()
     write_npz(folder / "other.npz", Gaussians2D(**made().tensors(), size=(9, 9)))
     before = sorted(path.name for path in folder.iterdir())
     arguments = [change[1] if word == change[0] else word for word in IMPORT]
     ended, out, err = call(*arguments, "--record", "mine.jsonl")
     assert ended == code and match in err.replace("\n", " ") and "Traceback" not in err and out == ""
     assert sorted(path.name for path in folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("budget", "match"),
+    [
+        (("--gaussians", "5"), "photo.npz: it holds 30 Gaussians, the budget allows 5"),
+        (("--bpp", "0.5"), "bits per pixel, the budget allows 0.5"),
+    ],
+)
+def test_what_is_beyond_its_budget_leaves_nothing(folder, call, budget, match):
+    before = sorted(path.name for path in folder.iterdir())
+    code, out, err = call(*IMPORT, "--record", "mine.jsonl", *budget)
+    assert (code, out) == (1, "") and match in err.replace("\n", " ") and "Traceback" not in err
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_what_cannot_be_measured_leaves_nothing(folder, call, monkeypatch):
+    """The file gets its name last: there is no output without a row, and an older one stays."""
+    seen = []
+
+    def fail(file: Path, *rest: object) -> None:
+        seen.append((file.name, decode(file.read_bytes()).size, sorted(path.name for path in file.parent.iterdir())))
+        raise typer.Exit(3)
+
+    monkeypatch.setattr("splatbench.cli.fit.evaluate_elsewhere", fail)
+    (folder / "out.s2d").write_bytes(b"older")
+    before = sorted(path.name for path in folder.iterdir())
+    code, _, _ = call(*IMPORT, "--record", "mine.jsonl")
+    assert code == 3 and seen == [("out.s2d", (HEIGHT, WIDTH), ["out.s2d"])]
+    assert (folder / "out.s2d").read_bytes() == b"older"
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_two_names_are_not_one_entry(folder, call, monkeypatch):
+    """Also where they differ in punctuation alone, which entries do not have."""
+    measured = {"image": "shots/photo.png", "width": WIDTH, "height": HEIGHT, "gaussians": 30, "bytes": 9, "bpp": 1.0,
+                "metrics": {"psnr": 20.0}, "not_run": {}, "decode_seconds": 0.1}  # fmt: skip
+    monkeypatch.setattr("splatbench.cli.fit.evaluate_elsewhere", lambda *arguments: dict(measured))
+    first, other = [*IMPORT, "--record", "mine.jsonl"], [*IMPORT, "--record", "mine.jsonl"]
+    first[5] = "first.s2d"
+    assert call(*first, "--name", "My method (a)")[0] == 0
+    before = (folder / "mine.jsonl").read_bytes()
+    code, _, err = call(*other, "--name", "My method-a!")
+    said = " ".join(err.split())
+    assert code == 1 and "the entry 'my-method-a' is 'My method (a)' there, not 'My method-a!'" in said
+    assert (folder / "mine.jsonl").read_bytes() == before and not (folder / "out.s2d").exists()
+    assert call(*other, "--name", "My method (a)")[0] == 0
+    assert call(*other, "--name", "My method-a!", "--experiment", "other")[0] == 0
+    assert len(list(read_records(folder / "mine.jsonl"))) == 2
 
 
 def row(**changes: object) -> Record:

@@ -35,7 +35,7 @@ MISBEHAVIOUR: dict[str, tuple[dict, str, tuple[str, ...]]] = {
     "eats_memory": ({}, "out_of_memory", ("the memory limit of 400 MiB was reached",)),
     "forks": ({}, "failed", ("BlockingIOError", "more than the 40 processes")),
     "garbage": ({}, "failed", ("gaussians.npz: ",)),
-    "too_many": ({}, "failed", ("gaussians.npz holds 21 Gaussians, the budget allows 20",)),
+    "too_many": ({}, "failed", ("gaussians.npz: it holds 21 Gaussians, the budget allows 20",)),
     "wrong_size": ({}, "failed", ("the file is for a picture of 8x8 pixels",)),
     "link": ({}, "failed", ("encoding.s2d is a link",)),
     "fifo": ({}, "failed", ("gaussians.npz is a FIFO",)),
@@ -49,7 +49,7 @@ MISBEHAVIOUR: dict[str, tuple[dict, str, tuple[str, ...]]] = {
     "dies": ({}, "failed", ("exit code 134",)),
     "network": ({}, "failed", ("ConnectionRefusedError", "Network is unreachable")),
     "keeps_original": ({}, "failed", ("the decoder: exit code 1: the original is nowhere",)),
-    "wrong_picture": ({}, "failed", ("the file holds 8x8 pixels, the original has 40x24",)),
+    "wrong_picture": ({}, "failed", ("the file holds 8x8 pixels, the picture has 40x24",)),
     "decoder_link": ({}, "failed", ("the decoder: picture.npy is a link",)),
 }
 
