@@ -55,12 +55,51 @@ def test_a_crash_is_a_row_and_the_rest_goes_on(tmp_path, name):
     assert not mark_path(tmp_path, "g/d-000").exists()
 
 
+_KILL = "os.kill(os.getpid(), signal.SIGKILL)"
+
+
+def _counters(monkeypatch, before, after, own):
+    """What Linux counts when an image is begun, which its mark says, and at its death."""
+    real = supervise._read
+
+    def read(mark, job):
+        content = real(mark, job)
+        return content and content | {"memory_kills": before}
+
+    monkeypatch.setattr(supervise, "_read", read)
+    monkeypatch.setattr(supervise, "memory_kills", lambda: after)
+    monkeypatch.setattr(supervise, "own_memory_kills", lambda: after if own else None)
+
+
 def test_killed_for_memory_is_a_row(tmp_path, monkeypatch):
-    kills = iter([0, 1, 1, 1])
-    monkeypatch.setattr(supervise, "memory_kills", lambda: next(kills))
-    code, _, _ = _run(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
-    assert code == 0
+    _counters(monkeypatch, 4, 5, own=True)
+    assert _run(tmp_path, _KILL)[0] == 0
     assert _statuses(tmp_path) == {"a": "ok", "b": "out_of_memory", "c": "ok"}
+
+
+def test_killed_by_somebody_after_the_system_killed_others_is_no_row(tmp_path, monkeypatch):
+    """Kills of before this image are in its mark already."""
+    _counters(monkeypatch, 5, 5, own=True)
+    assert _run(tmp_path, _KILL)[0] == 128 + signal.SIGKILL
+    assert _statuses(tmp_path) == {"a": "ok", "b": None, "c": None}
+
+
+def test_the_count_of_the_whole_machine_is_believed_the_second_time(tmp_path, monkeypatch):
+    _counters(monkeypatch, 4, 5, own=False)
+    code, text, _ = _run(tmp_path, _KILL)
+    assert code == 128 + signal.SIGKILL and "the next run goes on where it stopped" in text
+    assert _statuses(tmp_path) == {"a": "ok", "b": None, "c": None}
+    assert _run(tmp_path, _KILL)[0] == 0
+    assert _statuses(tmp_path) == {"a": "ok", "b": "out_of_memory", "c": "ok"}
+
+
+def test_a_run_that_ends_well_clears_the_suspicion(tmp_path, monkeypatch):
+    _counters(monkeypatch, 4, 5, own=False)
+    assert _run(tmp_path, _KILL)[0] == 128 + signal.SIGKILL
+    assert _run(tmp_path, "pass")[0] == 0
+    (tmp_path / "b.json").unlink()
+    assert _run(tmp_path, _KILL)[0] == 128 + signal.SIGKILL
+    assert _statuses(tmp_path) == {"a": "ok", "b": None, "c": "ok"}
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
@@ -97,7 +136,10 @@ def test_a_mark_may_point_into_a_document(tmp_path, monkeypatch):
     mark = DeathMark(tmp_path, "g/d-000", tmp_path / "a.json", document, [("snapshots", "final")])
     monkeypatch.setenv(supervise.JOB, "this one")
     mark.__enter__()
-    assert supervise._complete_row(mark_path(tmp_path, "g/d-000"), "this one", ("failed", "why"), lambda _: None)
+    path = mark_path(tmp_path, "g/d-000")
+    content = supervise._read(path, "this one")
+    assert content is not None and supervise._read(path, "another") is None
+    assert supervise._complete_row(path, content, ("failed", "why"), lambda _: None)
     result = read_result(EvaluateResult, tmp_path / "a.json")
     assert {name: s.status for name, s in result.snapshots.items()} == {"1": "ok", "final": "failed"}
 
