@@ -109,6 +109,10 @@ class Deployment:
         os.environ[CACHE_VARIABLE] = str(cache)
         given = os.environ.get("APPTAINER_BIND", "")
         os.environ["APPTAINER_BIND"] = ",".join([*filter(None, [given]), *(b for b in binds if b not in given)])
+        # Apptainer gives root all capabilities, and stops where root itself lacks some: in a container of a CI machine.
+        os.environ["APPTAINER_NO_PRIVS"] = "1"
+        # The rest of the environment goes in, but these are packages of the Python outside.
+        os.environ["APPTAINERENV_PYTHONPATH"] = ""
 
 
 def literal(text: str) -> str:

@@ -79,7 +79,7 @@ def test_apptainer_runs_the_images_own_program_and_tells_its_digest(sif):
 
 
 def test_apptainer_sees_data_and_cache(sif, tmp_path, monkeypatch):
-    for name in ("APPTAINER_BIND", "SPLATBENCH_DATA", "SPLATBENCH_CACHE"):
+    for name in ("APPTAINER_BIND", "APPTAINER_NO_PRIVS", "APPTAINERENV_PYTHONPATH", "SPLATBENCH_DATA"):
         monkeypatch.setenv(name, "")  # restored afterwards
     monkeypatch.setenv("SPLATBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("SPLATBENCH_DATA", f"{tmp_path}:{tmp_path}/gone")
@@ -119,8 +119,8 @@ if "--version" in words:
     print("apptainer version 1.3.4")
     raise SystemExit
 with open({log!r}, "a") as log:
-    binds = os.environ.get("APPTAINER_BIND", "")
-    log.write(json.dumps({{"words": words, "binds": binds}}) + "\\n")
+    told = {{key: value for key, value in os.environ.items() if key.startswith("APPTAINER")}}
+    log.write(json.dumps({{"words": words, "told": told}}) + "\\n")
 inside = words[-1].replace("/opt/splatbench/venv/bin/splatbench", {python!r} + " -m splatbench")
 raise SystemExit(subprocess.run(["bash", "-c", inside]).returncode)
 """
@@ -155,6 +155,8 @@ def test_snakemakes_apptainer_runs_every_job_in_the_image(tmp_path, sif):
     assert len(calls) == 2, "fetch and encode"
     for call in calls:
         assert str(sif) in call["words"] and "SPLATBENCH_IMAGE_DIGEST=sha256:" in call["words"][-1]
-        assert f"{tmp_path}/cache:{tmp_path}/cache" in call["binds"] and f"{tmp_path}/pictures" in call["binds"]
+        binds = call["told"]["APPTAINER_BIND"]
+        assert f"{tmp_path}/cache:{tmp_path}/cache" in binds and f"{tmp_path}/pictures" in binds
+        assert call["told"]["APPTAINER_NO_PRIVS"] == "1" and call["told"]["APPTAINERENV_PYTHONPATH"] == ""
     (file,) = (tmp_path / "results/tiny/encodings").rglob("*.jpg")
     assert file.stat().st_size > 0
