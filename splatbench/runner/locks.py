@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 
 class Busy(RuntimeError):
@@ -19,9 +19,9 @@ class Busy(RuntimeError):
 _LEFT_OVER = 86400.0
 
 
-def lock_run(root: Path) -> FileLock:
-    """Takes an experiment's folder for a run until the process ends or the lock is released, and removes half-written
-    files that jobs left there which were killed long ago.
+def lock_run(root: Path) -> AcquireReturnProxy:
+    """Takes an experiment's folder for a run, and removes half-written files that jobs left there which were killed
+    long ago. The folder is free again at the end of a `with` block on what this returns, or when nobody holds it.
 
     Raises:
         Busy: another run has it.
@@ -30,14 +30,23 @@ def lock_run(root: Path) -> FileLock:
     root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(root / ".run.lock")
     try:
-        lock.acquire(blocking=False)
+        # Not the lock itself: to enter that is to take it once more, and to leave it held at the end.
+        held = lock.acquire(blocking=False)
     except Timeout:
         raise Busy(f"another run is working in {root}; wait for it, or end it first") from None
+    try:
+        _remove_left_over(root)
+    except BaseException:
+        lock.release()
+        raise
+    return held
+
+
+def _remove_left_over(root: Path) -> None:
     for part in root.rglob(".*.part"):
         with contextlib.suppress(OSError):
             if part.stat().st_mtime < time.time() - _LEFT_OVER:
                 part.unlink()
-    return lock
 
 
 def is_busy(root: Path) -> bool:

@@ -145,7 +145,7 @@ class Workflow:
         """
         self._lock = lock_run(self.plan.root)
         if self._planned_beside_another:
-            self._lock = None
+            self._lock.lock.release()
             raise Busy(f"another run was working in {self.plan.root} while this one was planned; repeat the command")
 
     # -- what rules ask for, by their wildcards ---------------------------------------------------------------------

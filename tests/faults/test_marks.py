@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from splatbench.runner.locks import Busy, lock_run
+from splatbench.runner.locks import Busy, is_busy, lock_run
 from splatbench.runner.results import EncodeResult, read_result
 from splatbench.runner.supervise import CRASHES, JOB, mark_path, run_supervised
 from tests.faults.conftest import Project, Table
@@ -109,3 +109,20 @@ def test_a_lock_file_is_no_lock(project: Project, undisturbed: Table) -> None:
     with lock_run(project.root), pytest.raises(Busy, match="another run is working in"):
         lock_run(project.root)
     assert project.run() == undisturbed
+
+
+def test_a_run_s_lock_ends_with_its_block(tmp_path: Path) -> None:
+    """Also while somebody holds the exception, with all that its frames hold."""
+    with lock_run(tmp_path):
+        assert is_busy(tmp_path)
+    assert not is_busy(tmp_path)
+    with pytest.raises(OSError) as held, lock_run(tmp_path) as lock:
+        raise OSError("full")
+    assert held.value is not None and lock is not None and not is_busy(tmp_path)
+
+
+def test_a_lock_that_cannot_be_used_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("splatbench.runner.locks._remove_left_over", lambda root: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as held:
+        lock_run(tmp_path)
+    assert held.value is not None and not is_busy(tmp_path)
