@@ -99,11 +99,14 @@ def sealed(document: Mapping[str, Any], place: str) -> bytes:
     return (text + "\n").encode()
 
 
-def unseal(data: bytes, place: str) -> dict[str, Any]:
-    """The document in what `sealed` wrote, without its digest. Files of before there were digests have none to check.
+def unseal(data: bytes, place: str, bare: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The document in what `sealed` wrote, without its digest.
+
+    Args:
+        bare: values by which documents of before there were digests are known: those alone may have none.
 
     Raises:
-        Damaged: no JSON object, or its digest is that of another content or place.
+        Damaged: no JSON object, or its digest is missing, or that of another content or place.
     """
     try:
         document = json.loads(data, parse_constant=_refuse)
@@ -111,8 +114,10 @@ def unseal(data: bytes, place: str) -> dict[str, Any]:
         raise Damaged("it is not JSON" if data else "it is empty") from None
     if not isinstance(document, dict):
         raise Damaged("it is not a JSON object")
-    digest = document.pop(DIGEST, None)
-    if digest is not None and digest != _digest(document, place):
+    if DIGEST not in document:
+        if bare is None or any(document.get(name) != value for name, value in bare.items()):
+            raise Damaged("its digest is missing")
+    elif document.pop(DIGEST) != _digest(document, place):
         raise Damaged("its digest belongs to another content or place")
     return document
 

@@ -44,9 +44,8 @@ class Evaluations:
         others = [read_result(EvaluateResult, root / _FOLDER / place) for root in self._roots]
         united = EvaluateResult(image=encoded.image)
         for file in encoded.files:
-            wanted = file.sha256, encoded.pixel_sha256
             known = [result.snapshots.get(file.snapshot) for result in (there, *others) if result is not None]
-            valid = [each for each in known if each is not None and (each.file_sha256, each.pixel_sha256) == wanted]
+            valid = [each for each in known if each is not None and each.is_of(encoded, file)]
             if valid:
                 first = there.snapshots.get(file.snapshot) if there is not None else None
                 united.snapshots[file.snapshot] = self._united(

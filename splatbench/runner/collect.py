@@ -119,7 +119,7 @@ def _file_record(
         energy_joules=encoded.energy_joules if final else None,
         energy_source=encoded.energy_source if final else None,
     )
-    if evaluation is None or evaluation.file_sha256 != file.sha256:
+    if evaluation is None or not evaluation.is_of(encoded, file):
         record.status, record.reason = "not_run", "not evaluated yet; run the experiment again"
         return record
     record.status, record.reason = evaluation.status, evaluation.reason

@@ -23,7 +23,7 @@ from splatbench.record import ContainerImage, Provenance, Status
 from splatbench.runner.encoding import Encoded, Start, describe, encode_image, is_out_of_memory, warm_up
 from splatbench.runner.matching import NotRun, matched_budget, still_matches, warm_start
 from splatbench.runner.plain import plain, readable
-from splatbench.runner.plan import Plan, Run, Shard, safe_name
+from splatbench.runner.plan import Plan, Run, Shard
 from splatbench.runner.progress import Reporter
 from splatbench.runner.results import (
     EncodedFile,
@@ -31,8 +31,10 @@ from splatbench.runner.results import (
     SourceState,
     Summary,
     examine,
+    file_name,
     is_older,
     read_result,
+    safe_name,
     write_result,
 )
 from splatbench.runner.supervise import DeathMark
@@ -274,7 +276,7 @@ def _filled(result: EncodeResult, encoded: Encoded, stem: str, suffix: str) -> t
     contents: dict[str, bytes] = {}
     files = []
     for file in encoded.files:
-        name = stem + ("" if file.snapshot == "final" else f"@{safe_name(file.snapshot)}") + suffix
+        name = file_name(stem, file.snapshot, suffix)
         contents[name] = file.data
         facts = {field.name: getattr(file, field.name) for field in dataclasses.fields(file)}
         data = facts.pop("data")

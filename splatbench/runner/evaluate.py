@@ -113,7 +113,7 @@ class _Job:
         work = []
         for file in encoded.files:
             known = result.snapshots.get(file.snapshot)
-            if known is None or (known.file_sha256, known.pixel_sha256) != (file.sha256, encoded.pixel_sha256):
+            if known is None or not known.is_of(encoded, file):
                 known = FileEvaluation(file_sha256=file.sha256, pixel_sha256=encoded.pixel_sha256 or "")
             elif known.status not in ("ok", "not_run") and not retry:
                 continue

@@ -11,14 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from splatbench.budget import Budget
 from splatbench.datasets import Dataset, get_dataset
 from splatbench.devices import DeviceMissing, choose_device, gpu_slots
 from splatbench.experiment import DatasetChoice, Entry, Experiment, ExperimentError, First, load_experiment
 from splatbench.method import get_method, nearest
-from splatbench.runner.results import SourceState
+from splatbench.runner.results import SourceState, safe_name
 
 #: Controls are cheap, so all of them share one job per shard.
 CONTROLS = "controls"
@@ -44,11 +43,6 @@ def configured(name: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], 
     if weights := method.fingerprint(made):
         content["weights"] = weights
     return config, hash8(content)
-
-
-def safe_name(name: str) -> str:
-    """A name as part of a path: no separators, no "@" (it marks snapshots), no braces (Snakemake's); reversible."""
-    return quote(name, safe="+,=")
 
 
 def _short_names(files: list[str]) -> list[str]:

@@ -61,5 +61,5 @@ def _is_evaluated(plan: Plan, run: Run, image: str) -> bool:
     result = read_result(EvaluateResult, plan.evaluation(run, image))
     if result is None:
         return False
-    known = {name: evaluation.file_sha256 for name, evaluation in result.snapshots.items()}
-    return all(known.get(file.snapshot) == file.sha256 for file in encoded.files)
+    known = [(result.snapshots.get(file.snapshot), file) for file in encoded.files]
+    return all(evaluation is not None and evaluation.is_of(encoded, file) for evaluation, file in known)

@@ -2,29 +2,58 @@
 
 from __future__ import annotations
 
+import re
+import stat
 import time
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from splatbench.files import Damaged, sealed, sha256_file, unseal, write_atomic
 from splatbench.record import ContainerImage, Provenance, Status, WarmStart
 
-#: Raised when older files can no longer be read; they are then made again.
-LAYOUT_VERSION = 1
+#: Of what is written. Files of the first layout are of before there were digests, and are read; those of any other
+#: are made again.
+LAYOUT_VERSION = 2
+_BARE = {"layout": 1}
+
+#: Bytes. Results are kilobytes, with the curve of a long fit some megabytes; a file from elsewhere may have any size.
+LARGEST = 64 * 2**20
 
 
-class _Result(BaseModel):
-    """Attributes: PLACE: how many last parts of its path tell a result from all others of its experiment."""
+def safe_name(name: str) -> str:
+    """A name as part of a path: no separators, no "@" (it marks snapshots), no braces (Snakemake's); reversible."""
+    return quote(name, safe="+,=")
+
+
+def file_name(stem: str, snapshot: str, suffix: str) -> str:
+    """Of an encoded file: that of its JSON without `.json`, the snapshot if it is not the final file, a suffix."""
+    return stem + ("" if snapshot == "final" else f"@{safe_name(snapshot)}") + suffix
+
+
+class _Part(BaseModel):
+    """Of a result."""
 
     model_config = ConfigDict(extra="forbid")
+
+    layout: int = 1  # the result's own counts; that of a part stands in all that was ever written, and stays
+
+
+class _Result(_Part):
+    """Attributes: PLACE: how many last parts of its path tell a result from all others of its experiment."""
+
     PLACE: ClassVar[int] = 5  # encodings/<entry>-<hash>/<data set>/<budget>-s<seed>/<image>.json
 
     layout: int = LAYOUT_VERSION
 
+    def misplaced(self, path: Path) -> str:
+        """What shows that the result is not that of a path; empty if nothing does."""
+        return ""
 
-class SourceState(_Result):
+
+class SourceState(_Part):
     """How the image's file looked: a cheap sign that it has changed since."""
 
     bytes: int
@@ -40,7 +69,7 @@ class SourceState(_Result):
         return cls(bytes=state.st_size, modified_ns=state.st_mtime_ns)
 
 
-class EncodedFile(_Result):
+class EncodedFile(_Part):
     """One file that an encoding left: the final one or a snapshot."""
 
     snapshot: str  # "final", or the iteration / stage name
@@ -93,15 +122,34 @@ class EncodeResult(_Result):
         """Seconds of encoding that made this result, without those of its start."""
         return sum(self.encode_seconds_all) - len(self.encode_seconds_all) * (self.start.seconds if self.start else 0.0)
 
+    def misplaced(self, path: Path) -> str:
+        """A result vouches for files of its own name alone: those beside it are other rows'."""
+        for file in self.files:
+            suffix = file.file.removeprefix(file_name(path.stem, file.snapshot, ""))
+            if suffix == file.file or not _SUFFIX.fullmatch(suffix) or suffix.lower() == ".json":
+                return f"it names the file {file.file}, which is not its own"
+        if len({file.snapshot for file in self.files}) < len(self.files):
+            return "it names two files of one snapshot"
+        return ""
+
     def files_are_whole(self, folder: Path) -> bool:
-        """Whether every file lies in `folder` with the recorded hash."""
+        """Whether every file lies in `folder` with the recorded size and hash."""
         try:
-            return all(sha256_file(folder / file.file) == file.sha256 for file in self.files)
+            return all(_is_whole(folder / file.file, file) for file in self.files)
         except OSError:
             return False
 
 
-class MetricValue(_Result):
+#: One dot: with two, the row `a` could have the file of a row `a.b`.
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]+")
+
+
+def _is_whole(path: Path, file: EncodedFile) -> bool:
+    state = path.stat()  # first: a pipe has no end, and what is too long need not be read
+    return stat.S_ISREG(state.st_mode) and state.st_size == file.bytes and sha256_file(path) == file.sha256
+
+
+class MetricValue(_Part):
     """One measured value and the version of the metric that gave it."""
 
     value: float
@@ -109,7 +157,7 @@ class MetricValue(_Result):
     seconds: float = 0.0
 
 
-class FileEvaluation(_Result):
+class FileEvaluation(_Part):
     """What measuring one file gave. Values are valid for exactly this file and this original."""
 
     file_sha256: str
@@ -121,6 +169,10 @@ class FileEvaluation(_Result):
     not_run: dict[str, str] = Field(default_factory=dict)
     decode_seconds: float | None = None
     evaluate_seconds: float = 0.0
+
+    def is_of(self, encoded: EncodeResult, file: EncodedFile) -> bool:
+        """Whether this was measured of a file, and against the original that its encoding is of."""
+        return (self.file_sha256, self.pixel_sha256) == (file.sha256, encoded.pixel_sha256 or "")
 
 
 class EvaluateResult(_Result):
@@ -156,7 +208,12 @@ def read_result(kind: type[ResultType], path: Path) -> ResultType | None:
 def examine(kind: type[ResultType], path: Path) -> tuple[ResultType | None, str]:
     """The result in a file, or None and what is wrong with the file; nothing is wrong with one that is not there."""
     try:
-        result = kind.model_validate(unseal(path.read_bytes(), _place(path, kind.PLACE)))
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            return None, "it is not a file"
+        if state.st_size > LARGEST:
+            return None, f"it is longer than any result: {state.st_size / 2**20:.0f} MiB"
+        result = kind.model_validate(unseal(path.read_bytes(), _place(path, kind.PLACE), _BARE))
     except (FileNotFoundError, NotADirectoryError):
         return None, ""
     except Damaged as error:
@@ -165,7 +222,11 @@ def examine(kind: type[ResultType], path: Path) -> tuple[ResultType | None, str]
         return None, f"it cannot be read: {error.strerror or error}"
     except ValidationError as error:
         return None, f"it is no {kind.__name__}: {error.error_count()} values do not fit"
-    return (result, "") if result.layout == LAYOUT_VERSION else (None, "it is of another version's layout")
+    if result.layout not in (_BARE["layout"], LAYOUT_VERSION):
+        return None, "it is of another version's layout"
+    result.layout = LAYOUT_VERSION  # in which it is written, should it be
+    fault = result.misplaced(path)
+    return (None, fault) if fault else (result, "")
 
 
 def is_older(path: Path, moment: float) -> bool:

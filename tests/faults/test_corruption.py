@@ -9,10 +9,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from splatbench.cli import app
-from splatbench.runner.collect import is_collected
+from splatbench.runner.collect import collect, is_collected
+from splatbench.runner.encode import encode_shard
+from splatbench.runner.progress import Reporter
+from splatbench.runner.repair import open_files
+from splatbench.runner.results import EncodeResult, Summary, read_result, write_result
 from tests.faults.conftest import Project, Table
 from tests.faults.corruption import REPAIRED, REPORTED, Damage
 
@@ -74,8 +79,76 @@ def test_results_of_before_there_were_digests_are_read(project: Project, undistu
         if path.suffix == ".json":
             document = json.loads(path.read_text())
             del document["digest"]
+            document["layout"] = 1
             path.write_text(json.dumps(document))
     assert project.run() == undisturbed and project.encodes() == encodes
+
+
+@pytest.mark.parametrize("stage", ["encodings", "evaluations"])
+@pytest.mark.parametrize("change", ["removed", "null", "layout lowered", "layout removed"])
+def test_no_digest_is_switched_off(project: Project, undisturbed: Table, change: str, stage: str) -> None:
+    path = project.result("jpeg", "w32", stage)
+    document = json.loads(path.read_text())
+    if change.startswith("layout"):
+        document["layout"] = 1
+    if change == "null":
+        document["digest"] = None
+    elif change != "layout lowered":
+        del document["digest"]
+    if change == "layout removed":
+        del document["layout"]
+    path.write_text(json.dumps(document))
+    assert project.run() == undisturbed
+    fault = "its digest is missing" if change.endswith("removed") else "its digest belongs to another content or place"
+    assert f"{path.relative_to(project.folder)}: {fault}" in project.said
+
+
+def test_a_file_under_the_name_of_another_row_is_made_again(project: Project, undisturbed: Table) -> None:
+    """Whole, with the right hash and digest: but the other row would be encoded over it."""
+    path = project.result("own", "w32")
+    result = read_result(EncodeResult, path)
+    assert result is not None and result.final is not None
+    other = path.with_name("w40.s2d")
+    other.write_bytes((path.parent / result.final.file).read_bytes())
+    result.final.file = other.name
+    write_result(path, result)
+    assert project.run() == undisturbed
+    assert f"{path.relative_to(project.folder)}: it names the file w40.s2d, which is not its own" in project.said
+
+
+def test_a_length_that_is_not_the_file_s_is_made_again(project: Project, undisturbed: Table) -> None:
+    """It becomes the row's rate."""
+    path = project.result("own", "w32")
+    result = read_result(EncodeResult, path)
+    assert result is not None and result.final is not None
+    result.final.bytes //= 2
+    write_result(path, result)
+    assert project.run() == undisturbed
+    assert f"{path.relative_to(project.folder)}: its files are not what was encoded" in project.said
+
+
+def test_a_picture_that_changed_is_measured_again_though_the_same_file_comes_out(
+    project: Project, undisturbed: Table
+) -> None:
+    """The encoder draws all pictures black. Until it is measured, the record has no values of the old picture."""
+    picture = project.folder / "pictures" / "w32.png"
+    before = project.result("own", "w32", "evaluations").read_bytes()
+    Image.new("RGB", (32, 24), "white").save(picture)
+    with project.here():
+        plan = project.plan()
+        (shard,) = [shard for shard in plan.shards.values() if shard.group == "own" and "w32" in shard.images]
+        encode_shard(plan, shard, Reporter("test"), 1)
+        result, evaluated = project.result("own", "w32"), project.result("own", "w32", "evaluations")
+        assert evaluated.read_bytes() == before
+        marker = plan.evaluate_marker(shard)
+        write_result(marker, Summary(stage="evaluate"))
+        assert marker in open_files(plan)
+        (row,) = [row for row in collect(plan) if (row.entry, row.image) == ("own", "w32")]
+        assert (row.status, row.metrics) == ("not_run", {})
+        old = {key: row for key, row in undisturbed.items() if key[2:4] == ("w32", "own")}
+        assert [row["file_sha256"] for row in old.values()] == [read_result(EncodeResult, result).final.sha256]
+    (row,) = [row for key, row in project.run().items() if key[2:4] == ("w32", "own")]
+    assert row["status"] == "ok" and row["metrics"]["psnr"] < 1e-4
 
 
 @pytest.mark.parametrize("damage", REPORTED)

@@ -98,6 +98,7 @@ def test_a_result_that_points_elsewhere_is_made_again(project: Project, undistur
     (file,) = document["files"]
     (path.parent / file["file"]).rename(secret)
     del document["digest"]
+    document["layout"] = 1
     file["file"] = "../../../../../../secret.s2d"
     path.write_text(json.dumps(document))
     assert project.run() == undisturbed
