@@ -130,8 +130,10 @@ def _merge_folders(sources: Sequence[Path], output: Path, rule: OnConflict) -> N
     _list("conflict", merged.conflicts)
     _list("left out", merged.damaged)
     _list("warning", merged.warnings)
+    repeated = f" ({merged.repeated} measured twice, with the same files)" if merged.repeated else ""
     typer.echo(
-        f"{output}: {merged.copied} encodings came, {merged.kept} were there; {merged.evaluated} evaluations came; "
+        f"{output}: {merged.copied} encodings came, {merged.kept} were there{repeated}; "
+        f"{merged.evaluated} evaluations came; "
         f"{len(merged.damaged)} damaged results left out, {len(merged.conflicts)} conflicts settled by {rule.value}"
     )
     typer.echo("Run the experiment there: what is finished is checked and kept, the rest is made, tables are written.")

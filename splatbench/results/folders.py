@@ -19,7 +19,7 @@ from splatbench.results.rules import MergeError, Preference, Rule, ahead_of_now,
 from splatbench.runner.locks import lock_run
 from splatbench.runner.results import EncodeResult, examine, read_result, write_result
 
-_NAMED = 5
+_NAMED, _BLOCK = 5, 2**20
 #: Below an experiment's folder: <entry>-<hash>/<data set>/<budget>-s<seed>/<image>.json.
 _ENCODINGS, _DEPTH = "encodings", "*/*/*/*.json"
 
@@ -31,6 +31,7 @@ class _Found:
     root: Path  # the experiment's folder
     place: Path  # of the JSON, below `encodings/`
     digest: str  # of the result, wherever it lies
+    made: str  # digest of what was made: see `_made`
     status: Status
     time: datetime
     origin: Origin
@@ -40,7 +41,7 @@ class _Found:
         return self.root / _ENCODINGS / self.place
 
     def rank(self, rule: Rule) -> tuple[Preference, str]:
-        return preference(self.status, self.time, rule), self.digest
+        return preference(self.status, self.time, rule), self.made
 
 
 @dataclass
@@ -50,6 +51,7 @@ class MergedFolders:
     Attributes:
         copied: encodings, failures included, that the output got.
         kept: that it had already.
+        repeated: encodings that several folders have made alike, to the byte; one stays, with its times.
         evaluated: evaluations that it got, or that got metrics added.
         yielded: encodings that were never run; the next run of the experiment makes them, or another folder has them.
         conflicts: that a rule settled, a sentence each.
@@ -59,6 +61,7 @@ class MergedFolders:
 
     copied: int = 0
     kept: int = 0
+    repeated: int = 0
     evaluated: int = 0
     yielded: int = 0
     conflicts: list[str] = field(default_factory=list)
@@ -70,16 +73,19 @@ def merge_folders(sources: Sequence[Path], out: Path, rule: Rule = "fail") -> Me
     """Makes results/<experiment> of several such folders; running the experiment there fills what none of them has.
 
     An encoding comes whole (files, snapshots, times, where it was made) or not at all: its files must have the hashes
-    that were recorded. What none of the folders has finished is left out. Encodings of the same thing with different
-    content are conflicts, settled by the same rules as rows of records (`splatbench.results.merge.merge`). Measured
-    values come with the file that they are of; where several folders measured it, they are united. Records, reports and
-    markers of jobs are not copied: they are made again from the results.
+    that were recorded. What none of the folders has finished is left out. Where several folders have encoded the same
+    picture to the same files, they differ in times alone, and the encoding of the first stays. Those of the same thing
+    with other files, and failures, are conflicts, settled by the same rules as rows of records
+    (`splatbench.results.merge.merge`). Measured values come with the file that they are of; where several folders
+    measured it, they are united. Records, reports and markers of jobs are not copied: they are made again from the
+    results.
 
     What `out` holds takes part, and nothing finished there is replaced. A merge that was interrupted, or is repeated
     after the machines did more, goes on from there.
 
     Args:
-        sources: experiments' folders, of one experiment. They are only read; runs may be going on in them.
+        sources: experiments' folders, of one experiment. They are only read; runs may be going on in them. One without
+            records has the experiment's name.
         out: the experiment's folder to write; made if it is not there.
 
     Raises:
@@ -89,7 +95,8 @@ def merge_folders(sources: Sequence[Path], out: Path, rule: Rule = "fail") -> Me
     """
     _require_one_experiment(sources, out)
     with lock_run(out):
-        roots = _distinct([*sources, *([out] if (out / _ENCODINGS).is_dir() else [])])
+        # The first of equal ones is kept: what the output has is not copied again.
+        roots = _distinct([*([out] if (out / _ENCODINGS).is_dir() else []), *sources])
         merged = MergedFolders()
         groups = _gather(roots, merged)
         chosen = _choose(groups, out, rule, merged)
@@ -119,11 +126,16 @@ def _require_one_experiment(sources: Sequence[Path], out: Path) -> None:
             raise MergeError(
                 f"{source}: an experiment's results have a folder {_ENCODINGS}/, which is not here; {hint}"
             )
-    names = {name: source for source in (*sources, out) if (name := _experiment(source)) is not None}
+    names = {_experiment(source) or source.absolute().name: source for source in sources}
+    if (name := _experiment(out)) is not None:
+        names[name] = out
     if len(names) > 1:
         listed = ", ".join(f"{name!r} ({source})" for name, source in sorted(names.items()))
-        raise MergeError(f"these are results of several experiments: {listed}")
-    if names and out.name not in names:
+        raise MergeError(
+            f"these are results of several experiments: {listed}; a folder in which nothing was collected yet has to "
+            "be named like its experiment"
+        )
+    if out.absolute().name not in names:
         (name,) = names
         raise MergeError(
             f"{out}: results of the experiment {name!r} are looked for in a folder of that name; "
@@ -145,17 +157,16 @@ def _distinct(folders: Iterable[Path]) -> list[Path]:
     return list({folder.resolve(): folder for folder in folders}.values())
 
 
-def _gather(roots: Iterable[Path], merged: MergedFolders) -> dict[Path, list[_Found]]:
-    """All whole encodings by their place, equal ones once."""
-    groups: dict[Path, dict[str, _Found]] = {}
+def _gather(roots: Iterable[Path], merged: MergedFolders) -> dict[Path, list[list[_Found]]]:
+    """All whole encodings by their place, equal ones together, in the order of `roots`."""
+    groups: dict[Path, dict[str, list[_Found]]] = {}
     for root in roots:
         for path in sorted((root / _ENCODINGS).glob(_DEPTH)):
             found, fault = _look(root, path)
             if found is None:
                 merged.damaged.append(plain(f"{path}: {fault}"))
             else:
-                # Of equal ones the last is kept, and the output comes last: what it has is not copied again.
-                groups.setdefault(found.place, {})[found.digest] = found
+                groups.setdefault(found.place, {}).setdefault(found.made, []).append(found)
     return {place: list(group.values()) for place, group in sorted(groups.items())}
 
 
@@ -175,25 +186,40 @@ def _look(root: Path, path: Path) -> tuple[_Found | None, str]:
         time = moment(result.provenance.time, result.status)
     except ValueError as error:
         return None, str(error)
-    digest = hashlib.sha256(result.model_dump_json().encode()).hexdigest()
+    digest, made = (hashlib.sha256(text.encode()).hexdigest() for text in (result.model_dump_json(), _made(result)))
     origin = Origin.of(place.parts[0].rpartition("-")[2], result.provenance, result.container)
-    return _Found(root, place, digest, result.status, time, origin), ""
+    return _Found(root, place, digest, made, result.status, time, origin), ""
 
 
-def _choose(groups: dict[Path, list[_Found]], out: Path, rule: Rule, merged: MergedFolders) -> list[_Found]:
+def _made(result: EncodeResult) -> str:
+    """What is the same wherever the same was encoded to the same files, by another machine and in another time, too; of
+    a failure, which has none, all that is known."""
+    if result.status != "ok":
+        return result.model_dump_json()
+    files = sorted((file.snapshot, file.file, file.sha256) for file in result.files)
+    start = result.start.file_sha256 if result.start is not None else None
+    # That times were measured at all, and how often, is no chance of the machine.
+    asked = result.n_target, start, sorted(result.snapshots_wanted), result.timed, len(result.encode_seconds_all)
+    return json.dumps([result.pixel_sha256, files, *asked])
+
+
+def _choose(groups: dict[Path, list[list[_Found]]], out: Path, rule: Rule, merged: MergedFolders) -> list[_Found]:
     """The encoding of each place that stays."""
     chosen, lost = [], []
     for place, group in groups.items():
-        rivals = [found for found in group if found.status != "not_run"]
+        rivals = [equal for equal in group if equal[0].status != "not_run"]
         merged.yielded += len(group) - len(rivals)
         if not rivals:
             continue
-        best = max(rivals, key=lambda found: found.rank(rule))
-        chosen.append(best)
-        if len(rivals) > 1:
-            others = ", ".join(sorted(str(found.root) for found in rivals if found is not best))
-            merged.conflicts.append(plain(f"{place.with_suffix('')}: that of {best.root} stays instead of {others}"))
-            lost += [found.path for found in rivals if found is not best and found.root.resolve() == out.resolve()]
+        best = max(rivals, key=lambda equal: max(found.rank(rule) for found in equal))
+        stays = best[0]
+        chosen.append(stays)
+        merged.repeated += len({found.digest for found in best}) > 1
+        others = [found for equal in rivals if equal is not best for found in equal]
+        if others:
+            roots = ", ".join(sorted(str(found.root) for found in others))
+            merged.conflicts.append(plain(f"{place.with_suffix('')}: that of {stays.root} stays instead of {roots}"))
+            lost += [found.path for found in others if found.root.resolve() == out.resolve()]
     if merged.conflicts and rule == "fail":
         raise MergeError(
             f"{len(merged.conflicts)} results stand in the folders with different content; nothing was written. "
@@ -220,11 +246,19 @@ def _copy(found: _Found, out: Path) -> None:
         raise MergeError(f"{found.path} was changed meanwhile; repeat the command")
     target = out / _ENCODINGS / found.place
     for file in result.files:
-        data = (found.path.parent / file.file).read_bytes()
-        if hashlib.sha256(data).hexdigest() != file.sha256:
-            raise MergeError(f"{found.path.parent / file.file} was changed meanwhile; repeat the command")
-        write_atomic(target.parent / file.file, data)
+        write_atomic(target.parent / file.file, _checked(found.path.parent / file.file, file.sha256))
     write_result(target, result)
+
+
+def _checked(path: Path, sha256: str) -> Iterator[bytes]:
+    """A file in blocks. Its name may be that of a large one now."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            yield block
+    if digest.hexdigest() != sha256:
+        raise MergeError(f"{path} was changed meanwhile; repeat the command")
 
 
 def _warnings(experiment: str, chosen: Iterable[_Found]) -> Iterator[str]:

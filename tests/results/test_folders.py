@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from splatbench.record import read_records
+from splatbench.cli import app
+from splatbench.record import WarmStart, read_records
+from splatbench.results import folders
 from splatbench.results.folders import merge_folders
 from splatbench.results.rules import MergeError
 from splatbench.runner.collect import collect
@@ -49,6 +53,17 @@ class Machine:
 
     def encodings(self):
         return sorted((self.root / "encodings").glob("*/*/*/*.json"))
+
+    def to_other_files(self):
+        """Changes all files, as if another version of a library had written them."""
+        for path in self.encodings():
+            result = read_result(EncodeResult, path)
+            for file in result.files:
+                data = (path.parent / file.file).read_bytes() + b"other"
+                (path.parent / file.file).write_bytes(data)
+                file.bytes, file.sha256 = len(data), hashlib.sha256(data).hexdigest()
+            write_result(path, result)
+        return self
 
     def made(self, **changes):
         """Changes all encodings, as if another machine had made them so."""
@@ -106,7 +121,7 @@ def test_two_halves_become_one_and_nothing_is_encoded_again(project, machines):
 def test_again_after_the_machines_did_more(machines):
     a, b, c = machines
     a.encode(FIRST)
-    b.encode(FIRST).made(time=LATE)
+    b.encode(FIRST).made(time=LATE).to_other_files()
     a.made(time=EARLY)
     with pytest.raises(MergeError, match="2 results stand in the folders with different content; nothing was written"):
         merge_folders([a.root, b.root], c.root)
@@ -132,6 +147,76 @@ def test_rules(machines, rule, expected):
         assert all("stays instead of" in text for text in merged.conflicts)
 
 
+def test_the_same_files_from_two_machines_are_no_conflict(machines):
+    """Whatever the rule: the output's stays, else that of the folder that was named first."""
+    a, b, c = machines
+    a.encode(FIRST).made(time=EARLY, cpu="One")
+    b.encode(FIRST).made(time=LATE, cpu="Two")
+    for rule in ("fail", "newest", "ok-first"):
+        for sources, cpu in (([a.root, b.root], "One"), ([b.root, a.root], "Two")):
+            shutil.rmtree(c.root, ignore_errors=True)
+            merged = merge_folders(sources, c.root, rule)
+            assert (merged.copied, merged.repeated, merged.conflicts) == (2, 2, [])
+            assert {read_result(EncodeResult, path).provenance.cpu for path in c.encodings()} == {cpu}
+    merged = merge_folders([a.root], c.root)
+    assert (merged.copied, merged.kept, merged.repeated) == (0, 2, 2)
+    assert merge_folders([b.root], c.root).repeated == 0, "that it has already is no second measurement"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pixel_sha256": "0" * 64},
+        {"n_target": 7},
+        {"snapshots_wanted": ["2", "3"]},
+        {"encode_seconds_all": [1.0, 2.0]},
+        {"start": WarmStart(entry="other", file_sha256="0" * 64, seconds=1.0)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_the_same_files_of_something_else_are_a_conflict(machines, change):
+    a, b, c = machines
+    a.encode(FIRST)
+    b.encode(FIRST)
+    path = b.encodings()[0]
+    write_result(path, read_result(EncodeResult, path).model_copy(update=change))
+    with pytest.raises(MergeError, match="1 results stand in the folders with different content"):
+        merge_folders([a.root, b.root], c.root)
+
+
+def test_newest_looks_at_the_newest_of_equal_ones(machines):
+    a, b, c = machines
+    a.encode(FIRST).made(time=EARLY)
+    b.encode(FIRST).made(time="2026-01-01T12:00:00+00:00", status="failed")
+    c.encode(FIRST).made(time=LATE)
+    out = a.results.parent / "d" / "tiny"
+    merge_folders([a.root, b.root, c.root], out, "newest")
+    found = [read_result(EncodeResult, path) for path in (out / "encodings").glob("*/*/*/*.json")]
+    assert [(result.status, result.provenance.time) for result in found] == [("ok", EARLY)] * 2
+
+
+def test_two_machines_with_the_controls_of_an_experiment(project, machines):
+    """As docs/clusters.md has it: each runs other entries of one experiment, and by default the controls, too."""
+    a, b, c = machines
+    settings = yaml.safe_load(project.file.read_text())
+    del settings["controls"]
+    (entry,) = settings["entries"]
+    other = entry | {"id": "other", "budgets": [{"gaussians": 50}]}
+    for machine, entries in ((a, [entry]), (b, [other])):
+        project.write(settings | {"entries": entries})
+        assert [shard for shard in machine.plan.shards if shard.startswith("controls/")]
+        machine.encode().evaluate()
+    project.write(settings | {"entries": [entry, other]})
+    c.results.mkdir()
+    done = CliRunner().invoke(app, ["results", "merge", "--folders", str(a.root), str(b.root), "-o", str(c.root)])
+    assert done.exit_code == 0, done.output
+    plan, before = c.plan, project.encodes()
+    twice = [path for path in a.encodings() if (b.root / path.relative_to(a.root)).exists()]
+    assert len(twice) >= 15 and f"({len(twice)} measured twice, with the same files)" in done.output
+    summaries = [encode_shard(plan, plan.shard(name), Reporter("test")) for name in plan.shards]
+    assert sum(summary.done for summary in summaries) == 0 and project.encodes() == before
+
+
 def test_what_never_ran_is_left_to_be_made(machines):
     a, b, c = machines
     a.encode(FIRST, SECOND).made(status="not_run")
@@ -144,7 +229,7 @@ def test_what_never_ran_is_left_to_be_made(machines):
 def test_nothing_finished_in_the_output_is_replaced(machines):
     a, b, c = machines
     a.encode(FIRST).made(time=LATE)
-    c.encode(FIRST).made(time=EARLY)
+    c.encode(FIRST).made(time=EARLY).to_other_files()
     before = contents(c.root)
     with pytest.raises(MergeError, match="holds 2 results that would be replaced"):
         merge_folders([a.root], c.root, "newest")
@@ -207,6 +292,72 @@ def test_names_of_files_that_lead_out_are_refused(machines, name):
     merged = merge_folders([a.root], c.root)
     assert merged.copied == 1 and len(merged.damaged) == 1
     assert not list(c.results.rglob("*stolen*")) + list(c.results.parent.glob("stolen*"))
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ("zzz", "w40.png"),
+        ("zzz", "w40.json"),
+        ("zzz", "w40@2.png"),
+        ("w32", "w32@2.png"),
+        ("w32", "w32.x.png"),
+        ("w32", "w32.JSON"),
+        ("w32", "w32"),
+    ],
+)
+def test_a_result_vouches_for_files_of_its_own_name_alone(machines, row, name):
+    """With the right place, size, hash and digest: what it names would replace a file of another row."""
+    a, b, c = machines
+    a.encode(FIRST)
+    merge_folders([a.root], c.root)
+    before = contents(c.root)
+    path = b.root / a.encodings()[0].relative_to(a.root).with_name(f"{row}.json")
+    result = read_result(EncodeResult, a.encodings()[0])
+    data = b"another file"
+    file = result.final.model_copy(
+        update={"file": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    )
+    write_result(path, result.model_copy(update={"image": row, "files": [file]}))
+    path.with_name(name).write_bytes(data)
+    merged = merge_folders([b.root], c.root)
+    assert f"{path}: it names the file {name}, which is not its own" in merged.damaged
+    assert merged.copied == 0 and contents(c.root) == before
+
+
+def test_lengths_are_looked_at_before_contents(machines, monkeypatch):
+    """A file of any length may lie where a small one belongs, and costs no space as long as nobody reads it."""
+    a, _, c = machines
+    a.encode()
+    one, two, three = a.encodings()
+    with open(one, "r+b") as file:
+        file.truncate(400 * 2**20)
+    with open(two.with_suffix(".png"), "r+b") as file:
+        file.truncate(2**40)
+    result = read_result(EncodeResult, three)
+    result.final.bytes -= 1  # becomes the row's rate
+    write_result(three, result)
+    merged = merge_folders([a.root], c.root)
+    assert merged.copied == 0 and merged.damaged == [
+        f"{one}: it is longer than any result: 400 MiB",
+        f"{two}: a file of it is not what was written",
+        f"{three}: a file of it is not what was written",
+    ]
+
+
+def test_a_file_that_changes_while_it_is_copied_is_not_kept(machines, monkeypatch):
+    a, _, c = machines
+    a.encode(FIRST)
+    copy = folders._copy
+
+    def changed(found, out):
+        found.path.with_suffix(".png").write_bytes(b"another")
+        copy(found, out)
+
+    monkeypatch.setattr(folders, "_copy", changed)
+    with pytest.raises(MergeError, match="w32.png was changed meanwhile; repeat the command"):
+        merge_folders([a.root], c.root)
+    assert [path.name for path in (c.root / "encodings").rglob("*") if path.is_file()] == ["w32@2.png"]
 
 
 def test_a_result_in_another_s_place_is_refused(machines):
@@ -279,7 +430,10 @@ def test_wrong_folders_are_told_apart(machines, tmp_path):
     ):
         with pytest.raises(MergeError, match=reason):
             merge_folders(sources, out)
-    b.encode(FIRST)
+    renamed = shutil.copytree(b.encode(FIRST).root, tmp_path / "another")
+    for sources in ([a.root, renamed], [renamed, a.root]):
+        with pytest.raises(MergeError, match="'another' .*, 'tiny' .*has to be named like its experiment"):
+            merge_folders(sources, c.root)
     (b.root / "records.jsonl").write_text('{"experiment": "another"}\n')
     with pytest.raises(MergeError, match="'another' .*, 'tiny'"):
         merge_folders([a.root, b.root], c.root)
@@ -288,12 +442,8 @@ def test_wrong_folders_are_told_apart(machines, tmp_path):
 def test_a_run_in_the_output_is_not_disturbed(machines):
     a, _, c = machines
     a.encode(FIRST)
-    lock = lock_run(c.root)
-    try:
-        with pytest.raises(Busy, match="another run is working"):
-            merge_folders([a.root], c.root)
-    finally:
-        lock.release()
+    with lock_run(c.root), pytest.raises(Busy, match="another run is working"):
+        merge_folders([a.root], c.root)
 
 
 def test_a_full_disk_keeps_what_came_and_a_repetition_ends_it(machines, monkeypatch):
