@@ -6,13 +6,12 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import require
+from apptainer_host import build_image, require_apptainer
 from docker_host import system_mounts
 
 from splatbench.containers.engines import get_engine
@@ -20,29 +19,12 @@ from splatbench.containers.task import ContainerTask, Ended, EngineMissing, GpuM
 
 pytestmark = pytest.mark.real
 
-#: Debian 12 has no package of it, so CI does not promise it.
-_PROMISED = os.environ.get("SPLATBENCH_REQUIRE_APPTAINER") == "1"
-
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory) -> Path:
-    """An image of empty folders that runs what it is given; `system_mounts` fill it with this machine's Python."""
-    if not _PROMISED and shutil.which("apptainer") is None:
-        pytest.skip("needs apptainer, which Debian 12 does not have")
-    require(shutil.which("apptainer"), "needs apptainer")
-    folder = tmp_path_factory.mktemp("image")
-    root = folder / "root"
-    for name in ("usr", "sbin", "etc", "proc", "sys", "dev", "tmp", "var/tmp", "root", "home", ".singularity.d"):
-        (root / name).mkdir(parents=True)
-    for name in ("bin", "lib", "lib64"):
-        (root / name).symlink_to(f"usr/{name}")
-    for name in ("hosts", "resolv.conf", "passwd", "group"):
-        (root / "etc" / name).touch()
-    script = root / ".singularity.d" / "runscript"
-    script.write_text('#!/bin/sh\nexec "$@"\n')
-    script.chmod(0o755)
-    subprocess.run(["apptainer", "build", folder / "base.sif", root], check=True, capture_output=True)
-    return folder / "base.sif"
+    """An image that runs what it is given."""
+    require_apptainer()
+    return build_image(tmp_path_factory.mktemp("image"), {".singularity.d/runscript": '#!/bin/sh\nexec "$@"\n'})
 
 
 @pytest.fixture
