@@ -6,9 +6,11 @@ counts jobs but names no device; the lease names one and holds for runs that kno
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -70,14 +72,37 @@ def choose_device(wanted: Choice, supported: Collection[str], slots: Sequence[st
 def lock_folder() -> Path:
     """Where the leases of this machine's GPUs lie: in SPLATBENCH_CACHE or the user's cache folder.
 
-    In a job of Slurm they hold among its own processes: Slurm keeps jobs apart, and may call each one's GPU "0".
+    In a job of Slurm they hold among its own processes: Slurm keeps jobs apart, and may call each one's GPU "0". They
+    lie in the folder that the job or the session has for itself; without one, under the user's name where all users put
+    their files.
     """
     import platformdirs
 
     if job := os.environ.get("SLURM_JOB_ID"):
-        return Path(tempfile.gettempdir(), f"splatbench-gpu-leases-{getpass.getuser()}", job)
+        own = os.environ.get("SLURM_TMPDIR") or os.environ.get("XDG_RUNTIME_DIR")
+        root = own if own and Path(own).is_dir() else tempfile.gettempdir()
+        return Path(root, f"splatbench-gpu-leases-{getpass.getuser()}-{job}")
     root = os.environ.get("SPLATBENCH_CACHE") or platformdirs.user_cache_dir("splatbench")
     return Path(root).expanduser() / "gpu-leases" / socket.gethostname()
+
+
+def _make(folder: Path, private: bool) -> None:
+    """A folder for leases; a private one this user alone can enter.
+
+    Raises:
+        DeviceMissing: it cannot be made, or a private one is somebody else's, or a link.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700 if private else 0o777, exist_ok=True)
+        state = folder.lstat()
+    except OSError as error:
+        raise DeviceMissing(f"no GPU can be leased: {folder} cannot be made ({error.strerror or error})") from None
+    if private and not (stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid()):
+        raise DeviceMissing(
+            f"no GPU can be leased: {folder} is not this user's own folder; have it removed, or set SLURM_TMPDIR to a "
+            "folder of your own"
+        )
 
 
 @contextmanager
@@ -92,7 +117,7 @@ def lease_gpu(
     Must be entered before CUDA is initialised in this process: CUDA reads the variable once.
 
     Raises:
-        DeviceMissing: `slots` is empty, or CUDA is already initialised.
+        DeviceMissing: `slots` is empty, CUDA is already initialised, or leases cannot be kept.
     """
     import sys
 
@@ -102,8 +127,8 @@ def lease_gpu(
     if torch is not None and torch.cuda.is_initialized():
         raise DeviceMissing("CUDA is already in use by this process, so it cannot be given a device any more")
     folder = folder or lock_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    lock, slot = _first_free(slots, folder, on_wait, poll_seconds)
+    private = "SLURM_JOB_ID" in os.environ
+    lock, slot = _first_free(slots, folder, private, on_wait, poll_seconds)
     before = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")}
     # nvidia-smi counts in PCI order, CUDA by default puts the fastest first.
     os.environ.update(CUDA_VISIBLE_DEVICES=slot, CUDA_DEVICE_ORDER="PCI_BUS_ID")
@@ -115,14 +140,20 @@ def lease_gpu(
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+        if private:  # its job ends, too, and no other looks there; who waits sees that the file is gone
+            Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
+        if private:
+            with contextlib.suppress(OSError):  # another process of the job holds a GPU
+                folder.rmdir()
 
 
 def _first_free(
-    slots: Sequence[str], folder: Path, on_wait: Callable[[], None], poll_seconds: float
+    slots: Sequence[str], folder: Path, private: bool, on_wait: Callable[[], None], poll_seconds: float
 ) -> tuple[FileLock, str]:
     waiting = False
     while True:
+        _make(folder, private)  # again while waiting: the last holder takes a private one away
         for slot in slots:
             lock = FileLock(folder / f"{slot.replace('/', '_')}.lock")
             try:

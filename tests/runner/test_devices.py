@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from splatbench.devices import DeviceMissing, choose_device, gpu_slots, lease_gpu
+from splatbench.devices import DeviceMissing, choose_device, gpu_slots, lease_gpu, lock_folder
 from splatbench.method import Method
 
 NVIDIA_SMI = """#!/bin/sh
@@ -162,3 +162,63 @@ def test_a_killed_holder_frees_its_gpu(two_gpus, monkeypatch):
     output, _ = waiting.communicate(timeout=30)
     assert output.startswith("got 0")
     holder.communicate()
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A job of Slurm; the folder where all users put their files."""
+    shared = tmp_path / "tmp"
+    shared.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(shared))
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv("LOGNAME", "somebody")
+    for name in ("SLURM_TMPDIR", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    return shared
+
+
+def test_a_jobs_leases_are_its_own_and_go_with_it(slurm):
+    with lease_gpu(["0", "1"]):
+        (folder,) = slurm.iterdir()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        with lease_gpu(["0", "1"]) as second:
+            assert second == "1"
+        assert [path.name for path in folder.iterdir()] == ["0.lock"]
+    assert list(slurm.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["SLURM_TMPDIR", "XDG_RUNTIME_DIR"])
+def test_the_jobs_own_folder_comes_first(slurm, tmp_path, monkeypatch, name):
+    own = tmp_path / "own"
+    monkeypatch.setenv(name, str(own))
+    assert lock_folder().parent == slurm, "it is not there"
+    own.mkdir()
+    assert lock_folder().parent == own
+
+
+def test_leases_are_not_kept_where_somebody_else_may_write(slurm, tmp_path, monkeypatch):
+    lock_folder().symlink_to(tmp_path)
+    with pytest.raises(DeviceMissing, match="is not this user's own folder"), lease_gpu(["0"]):
+        pass
+    lock_folder().unlink()
+    lock_folder().mkdir()
+    monkeypatch.setattr("os.getuid", lambda: 12345)  # another user's, for us
+    with pytest.raises(DeviceMissing, match="have it removed, or set SLURM_TMPDIR to"), lease_gpu(["0"]):
+        pass
+    lock_folder().rmdir()
+    lock_folder().write_text("")
+    with pytest.raises(DeviceMissing, match="cannot be made"), lease_gpu(["0"]):
+        pass
+
+
+def test_who_waits_gets_the_gpu_of_a_holder_that_tidies_up(slurm, two_gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("TMPDIR", str(slurm))
+    workers = [_worker(0.1, two_gpus) for _ in range(4)]
+    times = []
+    for worker in workers:
+        output, _ = worker.communicate(timeout=60)
+        assert worker.returncode == 0
+        times.append(tuple(float(line.split()[2]) for line in output.splitlines()))
+    assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(sorted(times)))
+    assert list(slurm.iterdir()) == []
