@@ -20,7 +20,7 @@ def own_memory_kills() -> int | None:
     """Those in this process's control group alone (`oom_kill` in its memory.events, or of version 1, since Linux 4.13,
     in its memory.oom_control). None where that is not told, as of the root of all groups."""
     with contextlib.suppress(OSError, ValueError):
-        groups = {}
+        groups: dict[str, str] = {}
         for line in (PROC / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, group = line.split(":", 2)
             groups |= dict.fromkeys(controllers.split(","), group)
