@@ -56,6 +56,18 @@ def other_digit(path: Path, files: list[Path], chance: random.Random) -> str:
     return f"digit {place} changed"
 
 
+def without_digest(path: Path, files: list[Path], chance: random.Random) -> str:
+    """The digest removed or emptied, or the layout lowered to that of before there were any: one of them."""
+    if path.suffix != ".json" or not path.read_bytes().startswith(b"{"):
+        return flip_bits(path, files, chance)
+    text = path.read_text(errors="replace")
+    old, new = chance.choice(
+        [(r',?\s*"digest": "\w*"', ""), (r'"digest": "\w*"', '"digest": null'), (r'"layout": 2', '"layout": 1')]
+    )
+    path.write_text(re.sub(old, new, text))
+    return f"{old} replaced by {new!r}"
+
+
 def swap(path: Path, files: list[Path], chance: random.Random) -> str:
     """Each of two whole files in the other's place."""
     other = chance.choice([file for file in files if file.suffix == path.suffix and file != path] or [path])
@@ -108,7 +120,7 @@ def symlink(path: Path, files: list[Path], chance: random.Random) -> str:
 #: Damage that a rerun repairs by itself.
 REPAIRED: tuple[Damage, ...] = (
     truncate, empty, zeros, noise, flip_bits, other_digit, swap, swap_folders, delete, delete_folder, strangers,
-    symlink,
+    symlink, without_digest,
 )  # fmt: skip
 
 
