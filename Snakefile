@@ -33,12 +33,6 @@ try:
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
-# Forced and not deleted: a dry run, a graph or a report changes nothing.
-if FLOW.again and workflow.dag_settings is not None:
-    workflow.dag_settings.forcerun = frozenset(workflow.dag_settings.forcerun).union(
-        FLOW.again
-    )
-
 if FLOW.remote:
     # What this machine has says nothing of the nodes; the default profile's cores would limit the threads there.
     CORES, GPUS = None, None

@@ -2,7 +2,7 @@ rule encode:
     """One entry on a shard of images, all budgets and seeds. All cores by default: timed jobs never share any."""
     input:
         # Fetching again never means encoding again.
-        images=lambda wildcards: ancient(FLOW.fetch_marker(wildcards)),
+        images=lambda wildcards: ancient(FLOW.fetch_marker(wildcards, workflow.dag)),
         counts=lambda wildcards: [
             ancient(path) for path in FLOW.matched_markers(wildcards)
         ],

@@ -80,8 +80,8 @@ class Workflow:
         self.deployment.prepare(self._needed)
         self.remote = remote
         self._lock: Any = None
-        #: What Snakemake has to make again though it is there; see `repair.open_files`. For `--forcerun`, so that what
-        #: only looks (a dry run, a report, a graph) shows it, too, and leaves everything as it is.
+        #: What Snakemake has to make again though it is there; see `repair.open_files`. It stays there: what only
+        #: looks (a dry run, a report, a graph) leaves everything as it is.
         self.again: list[str] = []
         if main:
             self.started = time.time()
@@ -156,7 +156,14 @@ class Workflow:
         """Name of the data set whose fetch marker is asked for."""
         return unquote(wildcards.dataset)
 
-    def fetch_marker(self, wildcards: Any) -> Path:
+    def fetch_marker(self, wildcards: Any, graph: Any) -> Path:
+        """Input of an encode job. Also has Snakemake make again what is open, as `--forcerun` would: each graph has
+        encode jobs, and there is none to tell before its input functions are called.
+
+        Args:
+            graph: `workflow.dag` of Snakemake.
+        """
+        graph.forcefiles.update(self.again)
         return self.plan.fetch_marker(self._shard(wildcards).dataset)
 
     def matched_markers(self, wildcards: Any) -> list[Path]:
