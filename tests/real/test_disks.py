@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import require
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -21,6 +20,7 @@ from splatbench.runner.encode import encode_shard
 from splatbench.runner.evaluate import evaluate_shard
 from splatbench.runner.plan import Plan
 from splatbench.runner.progress import Reporter
+from tests.real.conftest import require
 
 pytestmark = pytest.mark.real
 

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import slurm_host as slurm
 import yaml
-from conftest import require
 from PIL import Image
+
+from tests.real.conftest import require
 
 pytestmark = pytest.mark.real
 
