@@ -80,8 +80,9 @@ def swap(path: Path, files: list[Path], chance: random.Random) -> str:
 def swap_folders(path: Path, files: list[Path], chance: random.Random) -> str:
     """All results of one run in the place of another: every file fits the others beside it."""
     one = path.parent
-    two = chance.choice([folder for folder in {file.parent for file in files} if folder != one])
-    if one in two.parents or two in one.parents:
+    others = sorted({file.parent for file in files} - {one})
+    two = chance.choice(others) if others else one  # an earlier damage may have taken the others away
+    if not others or one in two.parents or two in one.parents:
         return swap(path, files, chance)
     aside = one.with_name("aside")
     one.rename(aside)

@@ -36,6 +36,8 @@ def _check(project: Project, undisturbed: Table, seeds: range, at_once: int, *be
 def _damage(project: Project, kinds: tuple[Damage, ...], seed: int, below: tuple[str, ...]) -> str:
     chance = random.Random(seed)
     found = project.files(*below)
+    if not found:
+        return f"seed {seed}: an earlier damage has left nothing"
     path = chance.choice(found)
     return f"seed {seed}: {path}: {kinds[seed % len(kinds)](path, found, chance)}"
 

@@ -126,6 +126,7 @@ raise SystemExit(subprocess.run(["bash", "-c", inside]).returncode)
 """
 
 
+@pytest.mark.slow
 def test_snakemakes_apptainer_runs_every_job_in_the_image(tmp_path, sif):
     log = tmp_path / "calls.jsonl"
     program = tmp_path / "bin" / "apptainer"

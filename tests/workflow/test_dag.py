@@ -125,6 +125,7 @@ def test_snakemakes_own_report_has_captions_and_labels(finished):
     assert any(name.endswith("index.html") for name in names)
 
 
+@pytest.mark.slow
 def test_what_only_looks_changes_nothing(finished):
     """A damaged file under a marker: it is seen, by a dry run as by a run, and repaired by the run alone."""
     finished.write(finished.settings())

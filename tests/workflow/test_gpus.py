@@ -53,6 +53,7 @@ def test_jobs_share_the_cores_of_the_machine_and_ask_for_one_gpu_each(two_gpus):
     assert [(job["gpu"], job["threads"]) for job in _planned(two_gpus.output, "encode")] == [("1", "8")] * 3
 
 
+@pytest.mark.slow
 def test_all_gpus_are_used_and_none_twice(two_gpus):
     done = two_gpus.snakemake("--cores", "4", "--until", "encode")
     assert done.returncode == 0, done.stdout

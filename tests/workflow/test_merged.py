@@ -15,6 +15,7 @@ from splatbench.runner.plan import Plan
 from splatbench.runner.progress import Reporter
 
 
+@pytest.mark.slow
 def test_snakemake_makes_nothing_again_in_merged_results(new_project, monkeypatch: pytest.MonkeyPatch):
     project = new_project()
     project.write(project.settings(shard_size=2))

@@ -407,6 +407,7 @@ def job(tmp_path, crop) -> Callable[..., JobFolder]:
     return make
 
 
+@pytest.mark.slow
 def test_our_own_method_gives_the_same_file_through_the_contract(external, crop):
     """The proof of the contract, with a child process; tests/real/test_contract.py does the same in a container."""
     from splatbench.render.jit import cache_folder
