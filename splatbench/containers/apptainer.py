@@ -15,7 +15,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from splatbench.containers.engines import give_folders, task_user, thread_environment, threads_of
+from splatbench.containers.engines import give_folders, inside_environment, kept_environment, task_user
 from splatbench.containers.kept import run_kept
 from splatbench.containers.references import digest_in
 from splatbench.containers.task import ContainerTask, Ended, EngineMissing, EngineName, GpuMissing, ImageMissing, Mount
@@ -127,11 +127,9 @@ def mount_option(mount: Mount) -> str:
 
 
 def _environment(task: ContainerTask) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    gpu = {"CUDA_VISIBLE_DEVICES": task.gpu or "", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    inside = {**thread_environment(threads_of(task)), **task.environment, **gpu}
     # The home folder is set by an option: apptainer refuses it here.
-    return kept | {f"APPTAINERENV_{name}": value for name, value in inside.items() if name != "HOME"}
+    inside = {name: value for name, value in inside_environment(task).items() if name != "HOME"}
+    return kept_environment(_KEPT) | {f"APPTAINERENV_{name}": value for name, value in inside.items()}
 
 
 def _explain(log: str) -> None:

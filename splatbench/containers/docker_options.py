@@ -87,11 +87,15 @@ def _user(daemon: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _environment(task: ContainerTask) -> dict[str, str]:
-    given = {"HOME": "/tmp", **thread_environment(threads_of(task)), **task.environment}
-    if task.gpu is None:
+    return {"HOME": "/tmp", **thread_environment(threads_of(task)), **task.environment, **gpu_environment(task.gpu)}
+
+
+def gpu_environment(gpu: str | None) -> dict[str, str]:
+    """Variables of a container with one device, or with none."""
+    if gpu is None:
         # Where NVIDIA's runtime is the default, the image's own variable would bring all devices.
-        return given | {"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": ""}
-    return given | {"CUDA_VISIBLE_DEVICES": "0"}  # the only one inside
+        return {"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": ""}
+    return {"CUDA_VISIBLE_DEVICES": "0"}  # the only one inside
 
 
 def _mounts(task: ContainerTask) -> list[Mount]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Sequence
 
 from splatbench.containers.task import ContainerTask, Engine, EngineName
 
@@ -57,6 +58,17 @@ def threads_of(task: ContainerTask) -> int:
 def thread_environment(threads: int) -> dict[str, str]:
     """Variables that keep numerical libraries to so many threads."""
     return dict.fromkeys(_THREAD_VARIABLES, str(threads))
+
+
+def kept_environment(names: Sequence[str]) -> dict[str, str]:
+    """Variables of this process, those of `names` that it has."""
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def inside_environment(task: ContainerTask) -> dict[str, str]:
+    """Variables of a task that sees the machine's devices as they are numbered here: threads, its own, its GPU."""
+    gpu = {"CUDA_VISIBLE_DEVICES": task.gpu or "", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return {**thread_environment(threads_of(task)), **task.environment, **gpu}
 
 
 def task_user() -> tuple[int, int]:

@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import PurePosixPath
 
-from splatbench.containers.engines import thread_environment, threads_of
+from splatbench.containers.engines import inside_environment, kept_environment
 from splatbench.containers.kept import run_kept
 from splatbench.containers.task import ContainerTask, Ended, EngineName, ImageMissing
 
@@ -55,7 +55,6 @@ def _command(task: ContainerTask) -> list[str]:
 
 
 def _environment(task: ContainerTask) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     folders = {}
     for mount in task.mounts:
         target = PurePosixPath(mount.target)
@@ -63,5 +62,4 @@ def _environment(task: ContainerTask) -> dict[str, str]:
             folders[f"SPLATBENCH_{target.name.upper()}"] = str(mount.source.resolve())
         elif str(target) != str(mount.source):
             raise ValueError(f"the engine `process` cannot show {mount.source} as {target}: nothing is mounted")
-    gpu = {"CUDA_VISIBLE_DEVICES": task.gpu or "", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    return {**kept, **thread_environment(threads_of(task)), **task.environment, **folders, **gpu}
+    return {**kept_environment(_KEPT), **inside_environment(task), **folders}

@@ -17,6 +17,7 @@ from docker.types import Mount as DockerMount
 
 from splatbench.containers.apptainer import ApptainerEngine, find_file, find_program, mount_option
 from splatbench.containers.docker import daemon, find_image, refused, remove_container
+from splatbench.containers.docker_options import gpu_environment
 from splatbench.containers.engines import cores
 from splatbench.containers.identity import DIGEST_VARIABLE, NAME_VARIABLE
 from splatbench.containers.owner import OWNER_LABEL, myself
@@ -76,7 +77,7 @@ def all_mounts(run: SuiteRun, environ: Mapping[str, str]) -> list[Mount]:
         if Path(mount.target) in (run.folder, run.cache) and mount.source != Path(mount.target):
             kind = "working" if Path(mount.target) == run.folder else "cache"
             raise ValueError(f"--mount {mount.source}:{mount.target}: the {kind} folder is there; take another target")
-    named = [path for name in FOLDER_VARIABLES for path in _folders(environ.get(name, "")) if path.is_dir()]
+    named = [path for path in named_folders(environ) if path.is_dir()]
     mounts = {str(path): Mount(path, str(path)) for path in (*named, *run.read_only)}
     mounts |= {each.target: each for each in run.mounts}
     mounts |= {str(path): Mount(path, str(path), read_only=False) for path in (run.cache, run.folder)}
@@ -90,14 +91,12 @@ def variables(run: SuiteRun, digest: str, environ: Mapping[str, str]) -> dict[st
     told = {NAME_VARIABLE: run.image, DIGEST_VARIABLE: digest, CACHE_VARIABLE: str(run.cache)}
     if "OMP_WAIT_POLICY" not in passed:
         told["OMP_WAIT_POLICY"] = "PASSIVE"
-    return {"HOME": "/tmp", **passed, **folders, **told, **_of_gpu(run.gpu)}
+    return {"HOME": "/tmp", **passed, **folders, **told, **gpu_environment(run.gpu)}
 
 
-def _of_gpu(gpu: str | None) -> dict[str, str]:
-    if gpu is None:
-        # Where NVIDIA's runtime is the default, the image's own variable would bring all devices.
-        return {"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": ""}
-    return {"CUDA_VISIBLE_DEVICES": "0"}  # the only one inside
+def named_folders(environ: Mapping[str, str]) -> list[Path]:
+    """Absolute paths of all folders that FOLDER_VARIABLES name, whether they are there or not."""
+    return [path for name in FOLDER_VARIABLES for path in _folders(environ.get(name, ""))]
 
 
 def _folders(value: str) -> Iterable[Path]:

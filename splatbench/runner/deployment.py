@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from splatbench.containers.apptainer import ApptainerEngine
 from splatbench.containers.identity import DIGEST_VARIABLE, NAME_VARIABLE
-from splatbench.containers.suite_run import CACHE_VARIABLE, COMMAND, FOLDER_VARIABLES
+from splatbench.containers.suite_run import CACHE_VARIABLE, COMMAND, named_folders
 from splatbench.datasets.facts import cache_folder
 from splatbench.experiment import ExperimentError
 
@@ -101,8 +101,7 @@ class Deployment:
             return
         cache = cache_folder().absolute()
         cache.mkdir(parents=True, exist_ok=True)
-        named = [path for name in FOLDER_VARIABLES for path in os.environ.get(name, "").split(os.pathsep) if path]
-        read = {str(Path(path).expanduser().absolute()) for path in (*named, *map(str, needed))}
+        read = {str(path.expanduser().absolute()) for path in (*named_folders(os.environ), *needed)}
         binds = [f"{cache}:{cache}", *(f"{path}:{path}:ro" for path in sorted(read) if Path(path).exists())]
         if odd := next((bind for bind in binds if "," in bind), None):
             raise ExperimentError(f"apptainer cannot mount a path with a comma: {odd}")
